@@ -1,0 +1,347 @@
+//! Does a rule match? Patterns, lists and EXCEPT, in three-valued logic.
+//!
+//! Matching asks for names and users only where an answer still matters: daemons before clients,
+//! addresses before names, hosts before users. What could not be read or known on the way is noticed
+//! here and reported with the place of the rule.
+
+#![forbid(unsafe_code)]
+
+use crate::error::{Doubt, Problem, Weight, What};
+use crate::facts::{ListEnd, Membership, Request, Side};
+use crate::rules::grammar::{self, address4, address6, client4, unmapped};
+use crate::rules::{Address6, HostPattern, Item, Line, List, Process, TextPattern};
+use ipnet::Ipv6Net;
+use std::cell::{Cell, RefCell};
+
+/// Kleene's three values.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answer {
+    Yes,
+    No,
+    TwoWays,
+}
+
+impl Answer {
+    pub fn or(self, other: Answer) -> Answer {
+        match (self, other) {
+            (Answer::Yes, _) | (_, Answer::Yes) => Answer::Yes,
+            (Answer::No, Answer::No) => Answer::No,
+            _ => Answer::TwoWays,
+        }
+    }
+
+    /// `self AND other`, asking `other` only where it matters.
+    pub fn and(self, other: impl FnOnce() -> Answer) -> Answer {
+        match (self, if self == Answer::No { Answer::No } else { other() }) {
+            (Answer::Yes, Answer::Yes) => Answer::Yes,
+            (Answer::No, _) | (_, Answer::No) => Answer::No,
+            _ => Answer::TwoWays,
+        }
+    }
+
+    pub fn not(self) -> Answer {
+        match self {
+            Answer::Yes => Answer::No,
+            Answer::No => Answer::Yes,
+            Answer::TwoWays => Answer::TwoWays,
+        }
+    }
+}
+
+impl From<bool> for Answer {
+    fn from(yes: bool) -> Answer {
+        if yes { Answer::Yes } else { Answer::No }
+    }
+}
+
+/// Deepest nesting of pattern files.
+const DEPTH_MAX: usize = 8;
+
+/// One rule against one request.
+pub struct Matcher<'r> {
+    request: &'r Request<'r>,
+    /// The first pattern that answered in two ways.
+    doubt: RefCell<Option<(Vec<u8>, Doubt)>>,
+    /// It was a bare IPv6 address that is also a host name and options.
+    pub split_in_doubt: Cell<bool>,
+    noticed: RefCell<Vec<What>>,
+    /// The pattern files that are being read, outermost first.
+    files: RefCell<Vec<Vec<u8>>>,
+}
+
+impl<'r> Matcher<'r> {
+    pub fn new(request: &'r Request<'_>) -> Matcher<'r> {
+        Matcher {
+            request,
+            doubt: RefCell::new(None),
+            split_in_doubt: Cell::new(false),
+            noticed: RefCell::default(),
+            files: RefCell::default(),
+        }
+    }
+
+    /// Hands over what was noticed, with the place of the rule.
+    pub fn report(&self, line: &Line<'_>, remarks: &mut Vec<Problem>) {
+        for what in self.noticed.take() {
+            remarks.push(Problem::at(line.place(None), Weight::Error, what));
+        }
+        for doubt in self.request.take_doubts() {
+            remarks.push(Problem::at(line.place(None), Weight::Warning, What::Name(doubt)));
+        }
+    }
+
+    pub fn report_doubt(&self, line: &Line<'_>, remarks: &mut Vec<Problem>) {
+        if let Some((word, why)) = self.doubt.take() {
+            let at = line.text.windows(word.len().max(1)).find(|part| *part == word.as_slice());
+            remarks.push(Problem::at(line.place(at), Weight::Warning, What::TwoWays { word, why }));
+        }
+    }
+
+    fn two_ways(&self, word: &[u8], why: Doubt) -> Answer {
+        self.doubt.borrow_mut().get_or_insert_with(|| (word.to_vec(), why));
+        Answer::TwoWays
+    }
+
+    pub fn daemons(&self, list: List<'_>) -> Answer {
+        walk(list, |word| {
+            let pattern = grammar::daemon_pattern(word);
+            let process = match pattern.process {
+                Process::Port(port) => (self.request.server.port == Some(port)).into(),
+                Process::Named(text) => self.text(text, self.request.daemon.as_ref()),
+            };
+            match pattern.host {
+                Some(host) => process.and(|| self.host(host, word, Side::Server)),
+                None => process,
+            }
+        })
+    }
+
+    pub fn clients(&self, list: List<'_>) -> Answer {
+        walk(list, |word| {
+            let pattern = grammar::client_pattern(word);
+            let host = self.host(pattern.host, word, Side::Client);
+            match pattern.user {
+                Some(user) => host.and(|| self.text(user, self.request.user().text())),
+                None => host,
+            }
+        })
+    }
+
+    /// The string matcher (hosts_access(5), PATTERNS), on a name or an address as text.
+    fn text(&self, pattern: TextPattern<'_>, text: &[u8]) -> Answer {
+        let text = unmapped(text);
+        let tail = |n: usize| text.len().checked_sub(n).and_then(|start| text.get(start..));
+        let matches = match pattern {
+            TextPattern::All => true,
+            TextPattern::Known => !text.eq_ignore_ascii_case(b"unknown"),
+            TextPattern::Glob(glob) => glob_matches(glob, text),
+            TextPattern::Suffix(suffix) => {
+                text.len() > suffix.len() && tail(suffix.len()).is_some_and(|t| t.eq_ignore_ascii_case(suffix))
+            }
+            TextPattern::Prefix(prefix) => {
+                text.get(..prefix.len()).is_some_and(|t| t.eq_ignore_ascii_case(prefix))
+            }
+            TextPattern::Bracketed(Some(address)) => {
+                address6(text).is_some_and(|own| own.ip == address.ip) && self.scope_exists(address)
+            }
+            TextPattern::Bracketed(None) => false,
+            TextPattern::Exact(exact) => text.eq_ignore_ascii_case(exact),
+        };
+        matches.into()
+    }
+
+    /// A scope that is no number must be that of an interface; it is not compared.
+    fn scope_exists(&self, address: Address6<'_>) -> bool {
+        match address.scope {
+            Some(scope) if !grammar::scope_number(scope) => self.request.asker().interface_exists(scope),
+            _ => true,
+        }
+    }
+
+    fn host(&self, pattern: HostPattern<'_>, word: &[u8], side: Side) -> Answer {
+        let address = || self.request.end(side).address.text();
+        let name = || self.request.name(side);
+        match pattern {
+            HostPattern::Netgroup(group) => self.netgroup(group, word, name().text()),
+            HostPattern::File(path) => self.pattern_file(path, word, side),
+            HostPattern::Known => {
+                (!address().eq_ignore_ascii_case(b"unknown") && name().known().is_some()).into()
+            }
+            HostPattern::Local => name().known().is_some_and(|n| !n.as_ref().contains(&b'.')).into(),
+            HostPattern::Net4 { net, mask, doubt } => {
+                let inside = client4(address()).is_some_and(|ip| u32::from(ip) & mask == net);
+                self.unless(inside, doubt, word)
+            }
+            HostPattern::Net6 { net, length, doubt } => {
+                self.unless(in_net6(address(), net, length) && self.scope_exists(net), doubt, word)
+            }
+            HostPattern::NoNet => Answer::No,
+            HostPattern::Bare6 { net, length, head } => self.bare6(net, length, head, word, side),
+            HostPattern::Text { pattern, may_be_name } => {
+                let asks_name = may_be_name && !matches!(pattern, TextPattern::Bracketed(_));
+                match self.text(pattern, address()) {
+                    Answer::No if asks_name => self.text(pattern, name().text()),
+                    answer => answer,
+                }
+            }
+        }
+    }
+
+    fn unless(&self, inside: bool, doubt: Option<Doubt>, word: &[u8]) -> Answer {
+        match (inside, doubt) {
+            (true, Some(why)) => self.two_ways(word, why),
+            (inside, _) => inside.into(),
+        }
+    }
+
+    /// An IPv6 address or network without brackets. In a pattern file the reference compares text, so
+    /// only an address spelled as the log spells it is sure. In a client list the reference takes
+    /// `head` for the last pattern: a host of that name gets the second reading.
+    fn bare6(&self, net: Address6<'_>, length: Option<u8>, head: &[u8], word: &[u8], side: Side) -> Answer {
+        let address = unmapped(self.request.end(side).address.text());
+        let inside = in_net6(address, net, length.unwrap_or(128)) && self.scope_exists(net);
+        if !self.files.borrow().is_empty() {
+            let same_text = length.is_none() && address.eq_ignore_ascii_case(word);
+            return if same_text { Answer::Yes } else { self.unless(inside, Some(Doubt::BareAddress), word) };
+        }
+        let names_a_host = head.iter().any(|byte| !byte.is_ascii_digit());
+        let other = || self.request.name(side).text().eq_ignore_ascii_case(head);
+        if !inside && names_a_host && other() {
+            self.split_in_doubt.set(true);
+            return self.two_ways(word, Doubt::BareAddress);
+        }
+        inside.into()
+    }
+
+    fn netgroup(&self, group: &[u8], word: &[u8], host: &[u8]) -> Answer {
+        match self.request.asker().in_netgroup(group, host) {
+            Membership::Yes => Answer::Yes,
+            Membership::No => Answer::No,
+            Membership::TooSlow(spent_ms) => {
+                self.noticed.borrow_mut().push(What::Netgroup { group: group.to_vec(), spent_ms });
+                self.two_ways(word, Doubt::Netgroup)
+            }
+        }
+    }
+
+    /// A pattern file: each of its words is a host pattern.
+    fn pattern_file(&self, path: &[u8], word: &[u8], side: Side) -> Answer {
+        let depth = self.files.borrow().len();
+        let circular = self.files.borrow().iter().any(|open| open == path);
+        let mut answer = Answer::No;
+        let end = if circular {
+            ListEnd::Trouble("it includes itself".to_owned())
+        } else if depth >= DEPTH_MAX {
+            ListEnd::Trouble("nested too deeply".to_owned())
+        } else {
+            self.files.borrow_mut().push(path.to_vec());
+            let end = self.request.asker().word_list(path, &mut |word| {
+                answer = answer.or(self.host(grammar::host_pattern(word), word, side));
+                answer != Answer::Yes
+            });
+            self.files.borrow_mut().pop();
+            end
+        };
+        match end {
+            ListEnd::Read | ListEnd::Missing => answer,
+            ListEnd::Trouble(reason) => {
+                let what = What::PatternFile { file: path.to_vec(), reason };
+                self.noticed.borrow_mut().push(what);
+                answer.or(self.two_ways(word, Doubt::PatternFile))
+            }
+        }
+    }
+}
+
+fn in_net6(address: &[u8], net: Address6<'_>, length: u8) -> bool {
+    let address = unmapped(address);
+    if address4(address).is_some() {
+        return false;
+    }
+    match (address6(address), Ipv6Net::new(net.ip, length)) {
+        (Some(own), Ok(net)) => net.contains(&own.ip),
+        _ => false,
+    }
+}
+
+/// `a EXCEPT b EXCEPT c` is `a AND NOT (b AND NOT c)`. A list behind an EXCEPT is looked at only if
+/// all before it may match, a word only if no word before it in its list is sure.
+fn walk(list: List<'_>, matches: impl Fn(&[u8]) -> Answer) -> Answer {
+    let mut answers = Vec::new();
+    let mut current = Answer::No;
+    for item in list.items() {
+        match item {
+            Item::Word(_) if current == Answer::Yes => {}
+            Item::Word(word) => current = current.or(matches(word)),
+            Item::Except if current == Answer::No => break,
+            Item::Except => answers.push(std::mem::replace(&mut current, Answer::No)),
+        }
+    }
+    answers.into_iter().rev().fold(current, |behind, before| before.and(|| behind.not()))
+}
+
+/// `*` is any run, `?` any one byte, both ends anchored, ASCII case ignored. Time is at most the
+/// product of the two lengths, and a text has at most 127 bytes.
+fn glob_matches(glob: &[u8], text: &[u8]) -> bool {
+    let (mut g, mut t) = (0, 0);
+    let mut star: Option<(usize, usize)> = None;
+    while let Some(byte) = text.get(t) {
+        match glob.get(g) {
+            Some(b'*') => {
+                star = Some((g + 1, t));
+                g += 1;
+            }
+            Some(&p) if p == b'?' || p.eq_ignore_ascii_case(byte) => {
+                g += 1;
+                t += 1;
+            }
+            _ => match star {
+                Some((behind, from)) => {
+                    star = Some((behind, from + 1));
+                    (g, t) = (behind, from + 1);
+                }
+                None => return false,
+            },
+        }
+    }
+    glob.get(g..).is_none_or(|left| left.iter().all(|&byte| byte == b'*'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn globs() {
+        let yes = [("*", ""), ("a*", "abc"), ("*c", "abc"), ("A?C", "abc"), ("*b*", "abc"), ("a**", "a"), ("*.3.4", "1.2.3.4")];
+        let no = [("?", ""), ("a", "ab"), ("*d", "abc"), ("a?", "a"), ("", "a"), ("[ab]*", "a")];
+        for (glob, text) in yes {
+            assert!(glob_matches(glob.as_bytes(), text.as_bytes()), "{glob} {text}");
+        }
+        for (glob, text) in no {
+            assert!(!glob_matches(glob.as_bytes(), text.as_bytes()), "{glob} {text}");
+        }
+        assert!(!glob_matches("*a".repeat(30).as_bytes(), &[b'b'; 127]), "and at once");
+    }
+
+    #[test]
+    fn kleene() {
+        use Answer::{No, TwoWays, Yes};
+        assert_eq!(Yes.and(|| TwoWays), TwoWays);
+        assert_eq!(TwoWays.and(|| No), No);
+        assert_eq!(No.and(|| panic!("not asked")), No);
+        assert_eq!((TwoWays.or(Yes), TwoWays.or(No), TwoWays.not()), (Yes, TwoWays, TwoWays));
+    }
+
+    #[test]
+    fn except_is_right_associative() {
+        let walked = |list: &str, yes: &str| walk(List(list.as_bytes()), |w| yes.as_bytes().contains(&w[0]).into());
+        assert_eq!(walked("a EXCEPT b EXCEPT c", "a"), Answer::Yes);
+        assert_eq!(walked("a EXCEPT b EXCEPT c", "ab"), Answer::No);
+        assert_eq!(walked("a EXCEPT b EXCEPT c", "abc"), Answer::Yes);
+        assert_eq!(walked("EXCEPT b", "b"), Answer::No);
+        assert_eq!(walked("a except", "a"), Answer::Yes);
+        assert_eq!(walked("a EXCEPT EXCEPT a", "a"), Answer::Yes);
+        assert_eq!(walked(&"a EXCEPT ".repeat(99_999), "a"), Answer::Yes, "no recursion");
+    }
+}

@@ -1,0 +1,26 @@
+//! Does the wrapper do its work behind real super-servers, in front of real servers, for real
+//! clients, with real name servers, ident servers, mailers and log daemons?
+//!
+//! Every test runs as root in a mount and a network namespace of its own (see `tests/lab`), and
+//! only when `TCPD_REAL=1` is set; `packages.txt` beside this file names the Debian packages.
+//! `TCPD_BINARY=/path` runs the same tests against another program; with `TCPD_ORIGINAL=1` the
+//! recorded scenarios are then compared with what the original did, without our amendments.
+
+#[macro_use]
+#[path = "../lab/mod.rs"]
+mod lab;
+
+mod client;
+mod ident;
+mod identity;
+mod inheritance;
+mod listen;
+mod logins;
+mod names;
+mod netgroups;
+mod oddities;
+mod privileged;
+mod recorded;
+mod superservers;
+mod syslog;
+mod trap;
