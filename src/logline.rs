@@ -124,7 +124,7 @@ impl Line {
         if let Some(rest) = text.strip_prefix(b"twist ") {
             let to = rest.windows(4).position(|part| part == b" to ")?;
             let (user, host) = Caller::read(rest.get(..to)?)?;
-            return Some(Line::Twist { user, host, command: unescape(rest.get(to + 4..)?)? });
+            return Some(Line::Twist { user, host, command: rest.get(to + 4..)?.to_vec() });
         }
         if let Some(rest) = text.strip_prefix(b"refused connect from ") {
             return match rest.strip_suffix(WITH_ROUTE) {

@@ -399,9 +399,10 @@ pub fn setting(text: &[u8]) -> Option<Result<(&[u8], &[u8]), &[u8]>> {
     })
 }
 
-/// numbers = number { "." number } ;   used by those who must tell a number from a name
+/// numbers = number { "." number } ;   what inet_aton(3) and inet_pton(3) take for an address
 pub fn is_numeric_address(text: &[u8]) -> bool {
-    let four: Read<'_, Vec<&[u8]>> = all_consuming(separated_list1(char('.'), digit1)).parse(text);
+    let number = alt((recognize(preceded(tag_no_case("0x"), hex_digit1)), digit1));
+    let four: Read<'_, Vec<&[u8]>> = all_consuming(separated_list1(char('.'), number)).parse(text);
     address4(text).is_some()
         || text == b"255.255.255.255"
         || address6(text).is_some()

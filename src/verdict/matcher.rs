@@ -178,9 +178,8 @@ impl<'r> Matcher<'r> {
             HostPattern::NoNet => Answer::No,
             HostPattern::Bare6 { net, length, head } => self.bare6(net, length, head, word, side),
             HostPattern::Text { pattern, may_be_name } => {
-                let asks_name = may_be_name && !matches!(pattern, TextPattern::Bracketed(_));
                 match self.text(pattern, address()) {
-                    Answer::No if asks_name => self.text(pattern, name().text()),
+                    Answer::No if may_be_name => self.text(pattern, name().text()),
                     answer => answer,
                 }
             }

@@ -1,0 +1,11 @@
+//! Hands on the system: small, safe, typed. They know no rule and no request.
+//!
+//! `unsafe` lives in this folder (and in the one attribute that names `main`), nix, dns-lookup, syslog
+//! and libc are used here and nowhere else. Each unsafe block says why it is sound.
+
+pub mod file;
+pub mod netdb;
+pub mod process;
+pub mod signals;
+pub mod socket;
+pub mod syslog;

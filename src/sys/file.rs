@@ -1,0 +1,76 @@
+//! Opening what an administrator wrote: regular files only, never waiting.
+//!
+//! A rule file may be a FIFO that nobody writes to, a directory, a device. It is opened non-blocking
+//! and then looked at through the open descriptor, so that what was checked is what is read.
+
+#![forbid(unsafe_code)]
+
+use std::fs::{File, Metadata, OpenOptions};
+use std::io;
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
+use std::path::Path;
+
+/// What a path led to.
+pub enum Opened {
+    /// A regular file, and what makes this state of it unlike any other.
+    Regular(File, Stamp),
+    /// Nothing there, or the null device.
+    Nothing,
+}
+
+/// Identity and state of a file: it changed if and only if this changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stamp {
+    pub device: u64,
+    pub inode: u64,
+    pub size: u64,
+    /// Change time, seconds and nanoseconds.
+    pub changed: (i64, i64),
+}
+
+impl Stamp {
+    fn of(meta: &Metadata) -> Stamp {
+        Stamp {
+            device: meta.dev(),
+            inode: meta.ino(),
+            size: meta.size(),
+            changed: (meta.ctime(), meta.ctime_nsec()),
+        }
+    }
+
+    /// The stamp of an open file as it is now.
+    pub fn now(file: &File) -> io::Result<Stamp> {
+        file.metadata().map(|meta| Stamp::of(&meta))
+    }
+}
+
+/// Opens a file for reading. A missing one is `Nothing`; a directory, FIFO, socket or device other
+/// than the null device is an error.
+pub fn open(path: &Path) -> io::Result<Opened> {
+    let flags = libc::O_NONBLOCK | libc::O_NOCTTY | libc::O_CLOEXEC;
+    let file = match OpenOptions::new().read(true).custom_flags(flags).open(path) {
+        Ok(file) => file,
+        Err(cause) if cause.kind() == io::ErrorKind::NotFound => return Ok(Opened::Nothing),
+        Err(cause) => return Err(cause),
+    };
+    let meta = file.metadata()?;
+    if meta.is_file() {
+        return Ok(Opened::Regular(file, Stamp::of(&meta)));
+    }
+    let null = std::fs::metadata("/dev/null").is_ok_and(|null| null.rdev() == meta.rdev());
+    if meta.file_type().is_char_device() && null {
+        return Ok(Opened::Nothing);
+    }
+    Err(if meta.is_dir() { io::Error::from_raw_os_error(libc::EISDIR) } else { io::Error::other("Not a regular file") })
+}
+
+/// Why an open file is not to be trusted with the security of this machine, if so: it belongs to
+/// somebody else, or others may write it.
+pub fn distrust(file: &File, caller: u32) -> io::Result<Option<&'static str>> {
+    let meta = file.metadata()?;
+    Ok(match (meta.uid() == 0 || meta.uid() == caller, meta.mode() & 0o022) {
+        (false, _) => Some("it belongs neither to root nor to the caller"),
+        (true, 0) => None,
+        (true, _) => Some("its group or everybody may write it"),
+    })
+}

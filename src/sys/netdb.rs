@@ -1,0 +1,129 @@
+//! The databases of nsswitch.conf(5): names, netgroups, accounts, interfaces.
+//!
+//! Names go through getnameinfo(3) and getaddrinfo(3), so that the system's own configuration keeps
+//! its say. These calls may block for as long as the resolver pleases; [`within`] runs one of them on a
+//! thread of its own and stops waiting at a deadline. A thread that is left behind ends with the
+//! process image, at the latest when the server is executed.
+
+use crate::error::reason;
+use dns_lookup::{AddrInfoHints, getaddrinfo, getnameinfo};
+use nix::unistd::{Gid, Group, User, getgrouplist};
+use std::ffi::{CString, c_char, c_int};
+use std::net::{IpAddr, SocketAddr};
+use std::sync::mpsc::{RecvTimeoutError, sync_channel};
+use std::time::{Duration, Instant};
+
+/// The outcome of work with a deadline.
+pub enum Timed<T> {
+    Done(T),
+    /// The deadline passed first.
+    TooSlow,
+    /// The work died without an answer.
+    Died,
+}
+
+/// Does `work` on another thread and waits for it until `deadline`.
+pub fn within<T: Send + 'static>(deadline: Instant, work: impl FnOnce() -> T + Send + 'static) -> Timed<T> {
+    let (answer, wait) = sync_channel(1);
+    let started = std::thread::Builder::new().spawn(move || {
+        // The receiver may have given up; then nobody wants the answer.
+        let _ = answer.send(work());
+    });
+    if started.is_err() {
+        return Timed::Died;
+    }
+    match wait.recv_timeout(deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(1))) {
+        Ok(done) => Timed::Done(done),
+        Err(RecvTimeoutError::Timeout) => Timed::TooSlow,
+        Err(RecvTimeoutError::Disconnected) => Timed::Died,
+    }
+}
+
+/// What a reverse lookup gave.
+pub enum Reverse {
+    Name(String),
+    /// No name, or no answer.
+    Nothing,
+    /// There was a name, and the library could not hand it over: why.
+    Failed(String),
+}
+
+/// The name of an address.
+pub fn reverse(ip: IpAddr) -> Reverse {
+    match getnameinfo(&SocketAddr::new(ip, 0), libc::NI_NAMEREQD) {
+        Ok((name, _)) => Reverse::Name(name),
+        Err(error) => {
+            let known = [libc::EAI_AGAIN, libc::EAI_FAIL, libc::EAI_NONAME, libc::EAI_NODATA, libc::EAI_FAMILY];
+            if known.contains(&error.error_num()) || error.error_num() == libc::EAI_MEMORY {
+                Reverse::Nothing
+            } else {
+                Reverse::Failed(reason(&error.into()))
+            }
+        }
+    }
+}
+
+/// The canonical name and the addresses of a name, in one family; None if the lookup fails.
+pub fn forward(name: &str, six: bool) -> Option<(Option<String>, Vec<IpAddr>)> {
+    let hints = AddrInfoHints {
+        flags: libc::AI_CANONNAME,
+        address: if six { libc::AF_INET6 } else { libc::AF_INET },
+        socktype: libc::SOCK_STREAM,
+        protocol: 0,
+    };
+    let mut canonical = None;
+    let mut addresses = Vec::new();
+    for info in getaddrinfo(Some(name), None, Some(hints)).ok()? {
+        let info = info.ok()?;
+        canonical = canonical.or(info.canonname);
+        addresses.push(info.sockaddr.ip());
+    }
+    Some((canonical, addresses))
+}
+
+unsafe extern "C" {
+    // netdb.h; the libc crate does not declare it.
+    fn innetgr(group: *const c_char, host: *const c_char, user: *const c_char, domain: *const c_char) -> c_int;
+}
+
+/// Whether a netgroup holds a host, in this machine's NIS domain if it has one.
+pub fn in_netgroup(group: &[u8], host: &[u8]) -> bool {
+    let (Ok(group), Ok(host)) = (CString::new(group), CString::new(host)) else { return false };
+    let domain = nis_domain();
+    let domain = domain.as_ref().map_or(std::ptr::null(), |name| name.as_ptr());
+    // SAFETY: all pointers are NUL-terminated strings that outlive the call, or null, which innetgr(3)
+    // takes for "any".
+    unsafe { innetgr(group.as_ptr(), host.as_ptr(), std::ptr::null(), domain) == 1 }
+}
+
+fn nis_domain() -> Option<CString> {
+    let text = std::fs::read("/proc/sys/kernel/domainname").ok()?;
+    let name = text.trim_ascii();
+    if name.is_empty() || name == b"(none)" { None } else { CString::new(name).ok() }
+}
+
+/// Whether there is a network interface of this name.
+pub fn interface_exists(name: &[u8]) -> bool {
+    nix::net::if_::if_nametoindex(name).is_ok()
+}
+
+/// The ids of an account.
+pub struct Account {
+    pub uid: u32,
+    pub gid: u32,
+    /// Supplementary groups, when the account has `gid` (or another that is given) for its group.
+    pub groups: Vec<u32>,
+}
+
+/// An account by its name; `gid` replaces its own group.
+pub fn account(name: &[u8], gid: Option<u32>) -> Option<Account> {
+    let user = User::from_name(std::str::from_utf8(name).ok()?).ok()??;
+    let gid = gid.unwrap_or(user.gid.as_raw());
+    let groups = getgrouplist(&CString::new(name).ok()?, Gid::from_raw(gid)).ok()?;
+    Some(Account { uid: user.uid.as_raw(), gid, groups: groups.into_iter().map(Gid::as_raw).collect() })
+}
+
+/// A group's number by its name.
+pub fn group(name: &[u8]) -> Option<u32> {
+    Some(Group::from_name(std::str::from_utf8(name).ok()?).ok()??.gid.as_raw())
+}

@@ -1,0 +1,358 @@
+//! Fork, exec, identity: the only file that does any of them.
+//!
+//! A child gets descriptors 0, 1 and 2 and nothing else. Between fork and exec only async-signal-safe
+//! calls are made, because a lookup thread may have been left behind: everything a child needs is
+//! made before the fork.
+
+use super::signals;
+use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, OFlag, fcntl, open};
+use nix::sys::stat::{Mode, umask};
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::unistd::{
+    ForkResult, Gid, Pid, Uid, dup2_stderr, dup2_stdin, dup2_stdout, execv, execve, fork, getgroups, getresgid,
+    getresuid, setgroups, setresgid, setresuid,
+};
+use std::ffi::{CStr, CString, c_char};
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+/// Ids to become. What is None stays as it is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Ids {
+    pub uid: Option<u32>,
+    pub gid: Option<u32>,
+    pub groups: Vec<u32>,
+}
+
+impl Ids {
+    /// Whether this process has these ids already: real, effective and saved, and no supplementary
+    /// group beside them.
+    pub fn are_ours(&self) -> bool {
+        let user = |wanted| getresuid().is_ok_and(|is| [is.real, is.effective, is.saved] == [Uid::from_raw(wanted); 3]);
+        let group = |wanted| getresgid().is_ok_and(|is| [is.real, is.effective, is.saved] == [Gid::from_raw(wanted); 3]);
+        let subset = || getgroups().is_ok_and(|ours| ours.iter().all(|g| self.groups.contains(&g.as_raw())));
+        self.uid.is_none_or(user) && self.gid.is_none_or(group) && subset()
+    }
+
+    /// Takes these ids on: supplementary groups, group, user, in that order, for good. Fails if root
+    /// could be had back. Async-signal-safe but for the vector, which the caller makes.
+    fn take_on(&self, groups: &[Gid]) -> nix::Result<()> {
+        setgroups(groups)?;
+        if let Some(gid) = self.gid.map(Gid::from_raw) {
+            setresgid(gid, gid, gid)?;
+        }
+        if let Some(uid) = self.uid.map(Uid::from_raw) {
+            setresuid(uid, uid, uid)?;
+            if !uid.is_root() && (setresuid(Uid::from_raw(0), Uid::from_raw(0), uid).is_ok() || Uid::effective().is_root()) {
+                return Err(Errno::EPERM);
+            }
+        }
+        Ok(())
+    }
+
+    fn gids(&self) -> Vec<Gid> {
+        self.groups.iter().copied().map(Gid::from_raw).collect()
+    }
+
+    /// Makes this process have these ids, unless it has them already.
+    pub fn assume(&self) -> io::Result<()> {
+        if self.are_ours() { Ok(()) } else { Ok(self.take_on(&self.gids())?) }
+    }
+}
+
+/// How a command ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    Exit(i32),
+    Signal { pid: i32, signal: i32 },
+}
+
+/// A command for /bin/sh, with /dev/null on 0, 1 and 2.
+pub struct Shell<'a> {
+    pub command: &'a [u8],
+    /// Replaces the environment.
+    pub environment: Option<&'a [CString]>,
+    pub ids: Option<&'a Ids>,
+    pub ignores_hangup: bool,
+}
+
+const SHELL: &CStr = c"/bin/sh";
+/// Exit status of a child that could not even start its shell; 126 and above is "could not be run".
+const NOT_RUN: i32 = 126;
+
+fn shell_arguments(command: &[u8]) -> io::Result<[CString; 3]> {
+    let command = CString::new(command).map_err(|_| io::Error::other("NUL byte in command"))?;
+    Ok([CString::from(c"sh"), CString::from(c"-c"), command])
+}
+
+impl Shell<'_> {
+    /// Runs the command and waits for its shell. A trailing `&` is the shell's business.
+    pub fn run(&self) -> io::Result<Ended> {
+        let arguments = shell_arguments(self.command)?;
+        let null = open("/dev/null", OFlag::O_RDWR | OFlag::O_CLOEXEC, Mode::empty())?;
+        let ids = self.ids.filter(|ids| !ids.are_ours()).map(|ids| (ids, ids.gids()));
+        let reported = signals::ChildrenReported::new();
+        // SAFETY: the child makes async-signal-safe calls only, on memory made above, and then
+        // executes the shell or leaves by _exit.
+        match unsafe { fork() }? {
+            ForkResult::Child => {
+                let _ = self.start(&arguments, null.as_fd(), ids.as_ref());
+                leave(NOT_RUN)
+            }
+            ForkResult::Parent { child } => {
+                let ended = wait_for(child);
+                drop(reported);
+                ended
+            }
+        }
+    }
+
+    /// In the child: descriptors, identity, shell. Returns only if something failed.
+    fn start(&self, arguments: &[CString; 3], null: BorrowedFd<'_>, ids: Option<&(&Ids, Vec<Gid>)>) -> nix::Result<()> {
+        dup2_stdin(null)?;
+        dup2_stdout(null)?;
+        dup2_stderr(null)?;
+        close_from(3)?;
+        if self.ignores_hangup {
+            signals::ignore_hangup();
+        }
+        if let Some((ids, groups)) = ids {
+            ids.take_on(groups)?;
+        }
+        match self.environment {
+            Some(environment) => execve(SHELL, arguments, environment)?,
+            None => execv(SHELL, arguments)?,
+        };
+        Ok(())
+    }
+}
+
+fn wait_for(child: Pid) -> io::Result<Ended> {
+    loop {
+        match waitpid(child, None) {
+            Ok(WaitStatus::Exited(_, status)) => return Ok(Ended::Exit(status)),
+            Ok(WaitStatus::Signaled(pid, signal, _)) => {
+                return Ok(Ended::Signal { pid: pid.as_raw(), signal: signal as i32 });
+            }
+            Ok(_) | Err(Errno::EINTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+fn close_from(first: u32) -> nix::Result<()> {
+    // SAFETY: closing descriptors; this process executes another program next and owns none of them.
+    let result = unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, 0) };
+    if result == 0 {
+        return Ok(());
+    }
+    // A kernel without close_range(2), before 5.9.
+    for fd in first..4096 {
+        // SAFETY: as above.
+        unsafe { libc::close(RawFd::try_from(fd).unwrap_or(RawFd::MAX)) };
+    }
+    Ok(())
+}
+
+/// Puts `fd` on 0, 1 and 2 and becomes `/bin/sh -c command`. Returns only if it failed.
+pub fn become_shell(command: &[u8], fd: BorrowedFd<'_>, environment: Option<&[CString]>) -> io::Error {
+    let become_it = || -> io::Result<()> {
+        let arguments = shell_arguments(command)?;
+        onto_standard(fd)?;
+        match environment {
+            Some(environment) => execve(SHELL, &arguments, environment)?,
+            None => execv(SHELL, &arguments)?,
+        };
+        Ok(())
+    };
+    match become_it() {
+        Err(error) => error,
+        Ok(()) => io::Error::other("exec returned"),
+    }
+}
+
+/// Puts a descriptor on 0, 1 and 2.
+pub fn onto_standard(fd: BorrowedFd<'_>) -> io::Result<()> {
+    dup2_stdin(fd)?;
+    dup2_stdout(fd)?;
+    dup2_stderr(fd)?;
+    Ok(())
+}
+
+/// Becomes a program. Returns only if it failed.
+pub fn become_program(path: &Path, arguments: &[CString], environment: Option<&[CString]>) -> io::Error {
+    let path = match CString::new(path.as_os_str().as_encoded_bytes()) {
+        Ok(path) => path,
+        Err(_) => return io::Error::other("NUL byte in path"),
+    };
+    let result = match environment {
+        Some(environment) => execve(&path, arguments, environment),
+        None => execv(&path, arguments),
+    };
+    match result {
+        Err(error) => error.into(),
+        Ok(never) => match never {},
+    }
+}
+
+/// Whether a path leads to the program that is running now.
+pub fn is_this_program(path: &Path) -> bool {
+    let identity = |path: &Path| std::fs::metadata(path).ok().map(|meta| (meta.dev(), meta.ino()));
+    identity(path).is_some_and(|is| identity(Path::new("/proc/self/exe")) == Some(is))
+}
+
+/// The environment as it was given, malformed entries included.
+pub fn environment() -> Vec<CString> {
+    unsafe extern "C" {
+        static environ: *const *const c_char;
+    }
+    let mut entries = Vec::new();
+    // SAFETY: environ(7) is null or an array of NUL-terminated strings that ends in a null pointer;
+    // nothing in this program changes it.
+    unsafe {
+        let mut next = environ;
+        while !next.is_null() && !(*next).is_null() {
+            entries.push(CStr::from_ptr(*next).to_owned());
+            next = next.add(1);
+        }
+    }
+    entries
+}
+
+/// The same environment with `name` set to `value`.
+pub fn with_variable(mut entries: Vec<CString>, name: &[u8], value: &[u8]) -> io::Result<Vec<CString>> {
+    let entry = CString::new([name, b"=", value].concat()).map_err(|_| io::Error::other("NUL byte"))?;
+    let is_same = |old: &CString| old.to_bytes().strip_prefix(name).is_some_and(|rest| rest.starts_with(b"="));
+    entries.retain(|old| !is_same(old));
+    entries.push(entry);
+    Ok(entries)
+}
+
+/// Sets the file mode creation mask; gives the one before.
+pub fn set_umask(mask: u32) -> u32 {
+    umask(Mode::from_bits_truncate(mask)).bits()
+}
+
+/// Adds to the nice value.
+pub fn nice(increment: i32) -> io::Result<()> {
+    Errno::clear();
+    // SAFETY: nice(2) takes a number. -1 may be the new value: only errno tells.
+    let result = unsafe { libc::nice(increment) };
+    match Errno::last_raw() {
+        error if result == -1 && error != 0 => Err(io::Error::from_raw_os_error(error)),
+        _ => Ok(()),
+    }
+}
+
+pub fn pid() -> u32 {
+    std::process::id()
+}
+
+pub fn caller() -> u32 {
+    Uid::current().as_raw()
+}
+
+/// Whether somebody with fewer rights started this program with more (set-id bits, file capabilities).
+pub fn is_privileged_start() -> bool {
+    // AT_SECURE of linux/auxvec.h, which the libc crate does not have for every target.
+    const AT_SECURE: libc::c_ulong = 23;
+    // SAFETY: getauxval(3) reads the auxiliary vector; no memory of ours is involved.
+    let secure = unsafe { libc::getauxval(AT_SECURE) };
+    secure != 0 || Uid::current() != Uid::effective() || Gid::current() != Gid::effective()
+}
+
+/// Ends the process at once: no destructors, no flushing.
+pub fn leave(status: i32) -> ! {
+    // SAFETY: _exit(2) has no preconditions.
+    unsafe { libc::_exit(status) }
+}
+
+/// Forks; the child does `work` and ends with the status it returns. Only for a process with a single
+/// thread. The parent gets the child's pid.
+pub fn start_child(work: impl FnOnce() -> i32) -> io::Result<i32> {
+    // SAFETY: the caller has one thread, so the child's memory is whole.
+    match unsafe { fork() }? {
+        ForkResult::Child => leave(work()),
+        ForkResult::Parent { child } => Ok(child.as_raw()),
+    }
+}
+
+/// Collects children that ended, without waiting: how many.
+pub fn reap() -> usize {
+    let ended = || {
+        matches!(
+            waitpid(None, Some(WaitPidFlag::WNOHANG)),
+            Ok(WaitStatus::Exited(..) | WaitStatus::Signaled(..))
+        )
+    };
+    std::iter::repeat_with(ended).take_while(|&one| one).count()
+}
+
+/// A standard descriptor, if it is open.
+pub fn standard(fd: RawFd) -> Option<BorrowedFd<'static>> {
+    // SAFETY: the descriptor is only looked at here; 0, 1 and 2 are never closed by this program.
+    let borrowed = unsafe { BorrowedFd::borrow_raw(fd) };
+    fcntl(borrowed, FcntlArg::F_GETFD).ok().map(|_| borrowed)
+}
+
+/// Opens the null device on those of 0, 1 and 2 that are closed, so that no file of ours lands there.
+/// They are closed again at exec, as they were.
+pub fn fill_standard() {
+    while let Ok(null) = open("/dev/null", OFlag::O_RDWR | OFlag::O_CLOEXEC, Mode::empty()) {
+        if null.as_raw_fd() > 2 {
+            return;
+        }
+        std::mem::forget(null);
+    }
+}
+
+/// A copy of descriptor 1 or 2 for messages of ours; None if it is closed or may be the client: a
+/// socket, or the same file as descriptor 0. A terminal is nobody's client.
+pub fn own_copy(fd: RawFd) -> Option<OwnedFd> {
+    let open = standard(fd)?;
+    let same = |a, b| match (nix::sys::stat::fstat(a), nix::sys::stat::fstat(b)) {
+        (Ok(a), Ok(b)) => (a.st_dev, a.st_ino) == (b.st_dev, b.st_ino),
+        _ => false,
+    };
+    let client = standard(0).is_some_and(|stdin| same(stdin, open));
+    let terminal = nix::unistd::isatty(open).unwrap_or(false);
+    if super::socket::is_socket(open) || (client && !terminal) {
+        return None;
+    }
+    let copy = fcntl(open, FcntlArg::F_DUPFD_CLOEXEC(10)).ok()?;
+    // SAFETY: F_DUPFD_CLOEXEC returned a new descriptor that nobody else owns.
+    Some(unsafe { OwnedFd::from_raw_fd(copy) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run(command: &str) -> Ended {
+        let shell = Shell { command: command.as_bytes(), environment: None, ids: None, ignores_hangup: true };
+        shell.run().expect("a shell")
+    }
+
+    #[test]
+    fn commands_run_on_the_null_device_and_end_as_they_end() {
+        assert_eq!(run("exit 7"), Ended::Exit(7));
+        assert!(matches!(run("kill -9 $$"), Ended::Signal { signal: 9, .. }));
+        assert_eq!(run("test \"$(readlink /proc/self/fd/0)\" = /dev/null && test ! -e /proc/$$/fd/3"), Ended::Exit(0));
+    }
+
+    #[test]
+    fn a_variable_replaces_its_namesake() {
+        let old = vec![CString::from(c"A=1"), CString::from(c"AB=2"), CString::from(c"odd")];
+        let new = with_variable(old, b"A", b"x y").expect("no NUL");
+        assert_eq!(new, [CString::from(c"AB=2"), CString::from(c"odd"), CString::from(c"A=x y")]);
+    }
+
+    #[test]
+    fn this_program_knows_itself() {
+        assert!(is_this_program(&std::env::current_exe().expect("own path")));
+        assert!(!is_this_program(Path::new("/bin/sh")));
+    }
+}

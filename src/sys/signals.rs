@@ -1,0 +1,90 @@
+//! Signals as this process found them, and the few it takes for itself.
+//!
+//! The server must find the mask and the dispositions that inetd gave; whatever is changed here is
+//! changed back before anything else is executed.
+
+use nix::errno::Errno;
+use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, SigmaskHow, Signal, sigaction, sigprocmask};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+
+/// SIGCHLD at its default while children are waited for: under an ignored SIGCHLD their status would
+/// be lost. Dropped, it is as it was.
+pub struct ChildrenReported(Option<SigAction>);
+
+impl ChildrenReported {
+    pub fn new() -> ChildrenReported {
+        let default = SigAction::new(SigHandler::SigDfl, SaFlags::empty(), SigSet::empty());
+        // SAFETY: the default disposition runs no code of ours.
+        ChildrenReported(unsafe { sigaction(Signal::SIGCHLD, &default) }.ok())
+    }
+}
+
+impl Default for ChildrenReported {
+    fn default() -> ChildrenReported {
+        ChildrenReported::new()
+    }
+}
+
+impl Drop for ChildrenReported {
+    fn drop(&mut self) {
+        if let Some(before) = self.0.take() {
+            // SAFETY: this is the disposition that was in force before.
+            let _ = unsafe { sigaction(Signal::SIGCHLD, &before) };
+        }
+    }
+}
+
+/// Ignores SIGHUP: a trap goes on when its controlling process ends. Async-signal-safe.
+pub fn ignore_hangup() {
+    let ignore = SigAction::new(SigHandler::SigIgn, SaFlags::empty(), SigSet::empty());
+    // SAFETY: an ignored signal runs no code.
+    let _ = unsafe { sigaction(Signal::SIGHUP, &ignore) };
+}
+
+/// What a listener is told by the system.
+pub enum Told {
+    /// A child ended.
+    Child,
+    /// SIGTERM or SIGINT: no more connections.
+    Stop,
+}
+
+/// SIGTERM, SIGINT and SIGCHLD as a descriptor, so that a loop waits for them and for connections at
+/// once, with nothing running behind its back.
+pub struct Signals {
+    fd: SignalFd,
+    before: SigSet,
+}
+
+impl Signals {
+    pub fn take() -> io::Result<Signals> {
+        let wanted: SigSet = [Signal::SIGTERM, Signal::SIGINT, Signal::SIGCHLD].into_iter().collect();
+        let mut before = SigSet::empty();
+        sigprocmask(SigmaskHow::SIG_BLOCK, Some(&wanted), Some(&mut before))?;
+        let fd = SignalFd::with_flags(&wanted, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?;
+        Ok(Signals { fd, before })
+    }
+
+    pub fn fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+
+    /// The next signal that came, if any.
+    pub fn next(&self) -> Option<Told> {
+        loop {
+            match self.fd.read_signal() {
+                Ok(Some(info)) if info.ssi_signo == Signal::SIGCHLD as u32 => return Some(Told::Child),
+                Ok(Some(_)) => return Some(Told::Stop),
+                Err(Errno::EINTR) => {}
+                Ok(None) | Err(_) => return None,
+            }
+        }
+    }
+
+    /// Puts the mask back, in a child that is to become a server.
+    pub fn give_back(&self) -> io::Result<()> {
+        Ok(sigprocmask(SigmaskHow::SIG_SETMASK, Some(&self.before), None)?)
+    }
+}

@@ -1,0 +1,278 @@
+//! Sockets: who is at the other end of a descriptor, IP options, draining, ident's one question.
+//!
+//! Nothing here blocks without a deadline, and nothing raises SIGPIPE.
+
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::socket::{
+    AddressFamily, Backlog, MsgFlags, SockFlag, SockType, SockaddrLike, SockaddrStorage, accept4, bind, connect,
+    getpeername, getsockname, getsockopt, listen, recv, recvmsg, send, setsockopt, socket, sockopt,
+};
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+/// One end of a connection.
+#[derive(Clone, Debug)]
+pub enum End {
+    /// The address, and its text as getnameinfo(3) prints it (with the scope of a link-local one).
+    Inet(SocketAddr, String),
+    Local,
+    Unknown,
+}
+
+/// What is known of a descriptor without asking anybody.
+#[derive(Debug)]
+pub struct Ends {
+    pub client: End,
+    pub server: End,
+    pub datagram: bool,
+}
+
+/// Both ends. For an unconnected datagram socket the client is the sender of the first datagram,
+/// which stays in the queue.
+pub fn ends(fd: BorrowedFd<'_>) -> io::Result<Ends> {
+    let raw = fd.as_raw_fd();
+    let (client, datagram) = match getpeername::<SockaddrStorage>(raw) {
+        Ok(address) => (end(&address), getsockopt(&fd, sockopt::SockType)? == SockType::Datagram),
+        Err(Errno::ENOTCONN) if getsockopt(&fd, sockopt::SockType)? == SockType::Datagram => {
+            let flags = MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT;
+            let mut byte = [0; 1];
+            let mut slices = [io::IoSliceMut::new(&mut byte)];
+            let sender = recvmsg::<SockaddrStorage>(raw, &mut slices, None, flags)?.address;
+            (sender.as_ref().map_or(End::Unknown, end), true)
+        }
+        Err(error) => return Err(error.into()),
+    };
+    let server = getsockname::<SockaddrStorage>(raw).map_or(End::Unknown, |address| end(&address));
+    Ok(Ends { client, server, datagram })
+}
+
+fn end(address: &SockaddrStorage) -> End {
+    if let Some(four) = address.as_sockaddr_in() {
+        let four = std::net::SocketAddrV4::from(*four);
+        return End::Inet(four.into(), four.ip().to_string());
+    }
+    if let Some(six) = address.as_sockaddr_in6() {
+        let six = std::net::SocketAddrV6::from(*six);
+        let mut text = six.ip().to_string();
+        if six.scope_id() != 0 {
+            let name = nix::net::if_::if_indextoname(six.scope_id()).ok().and_then(|name| name.into_string().ok());
+            text = format!("{text}%{}", name.unwrap_or_else(|| six.scope_id().to_string()));
+        }
+        return End::Inet(six.into(), text);
+    }
+    match address.family() {
+        Some(AddressFamily::Unix) => End::Local,
+        _ => End::Unknown,
+    }
+}
+
+/// An IPv4 address in IPv6 clothes, undressed.
+pub fn unmapped(ip: IpAddr) -> IpAddr {
+    match ip {
+        IpAddr::V6(six) => six.to_ipv4_mapped().map_or(ip, IpAddr::V4),
+        IpAddr::V4(_) => ip,
+    }
+}
+
+/// Longest IP header options (RFC 791 3.1).
+const IP_OPTIONS_MAX: usize = 40;
+
+/// The IP options that came with the connection, in header order; empty where there are none or the
+/// socket has no such thing.
+pub fn ip_options(fd: BorrowedFd<'_>) -> Vec<u8> {
+    let mut options = [0_u8; IP_OPTIONS_MAX];
+    let mut length = libc::socklen_t::try_from(options.len()).unwrap_or(0);
+    // SAFETY: the kernel writes at most `length` bytes to `options`, and the length it wrote to `length`.
+    let result = unsafe {
+        libc::getsockopt(
+            fd.as_raw_fd(),
+            libc::IPPROTO_IP,
+            libc::IP_OPTIONS,
+            options.as_mut_ptr().cast(),
+            &raw mut length,
+        )
+    };
+    let length = if result == 0 { usize::try_from(length).unwrap_or(0) } else { 0 };
+    options.get(..length).unwrap_or_default().to_vec()
+}
+
+/// Takes all IP options off the socket, so that no answer follows them.
+pub fn clear_ip_options(fd: BorrowedFd<'_>) -> io::Result<()> {
+    // SAFETY: a null value of length 0 asks for no options; nothing is read through the pointer.
+    let result = unsafe {
+        libc::setsockopt(fd.as_raw_fd(), libc::IPPROTO_IP, libc::IP_OPTIONS, std::ptr::null(), 0)
+    };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Shuts both directions.
+pub fn shut(fd: BorrowedFd<'_>) {
+    let _ = nix::sys::socket::shutdown(fd.as_raw_fd(), nix::sys::socket::Shutdown::Both);
+}
+
+/// Takes exactly one datagram off the queue, so that inetd does not start us for it again.
+pub fn drain(fd: BorrowedFd<'_>) {
+    let _ = recv(fd.as_raw_fd(), &mut [0; 1], MsgFlags::MSG_DONTWAIT);
+}
+
+/// SO_LINGER: seconds, 0 turns it off.
+pub fn linger(fd: BorrowedFd<'_>, seconds: i32) -> io::Result<()> {
+    let value = libc::linger { l_onoff: i32::from(seconds > 0), l_linger: seconds };
+    Ok(setsockopt(&fd, sockopt::Linger, &value)?)
+}
+
+pub fn keepalive(fd: BorrowedFd<'_>) -> io::Result<()> {
+    Ok(setsockopt(&fd, sockopt::KeepAlive, &true)?)
+}
+
+/// Whether the descriptor is a socket.
+pub fn is_socket(fd: BorrowedFd<'_>) -> bool {
+    getsockopt(&fd, sockopt::SockType).is_ok()
+}
+
+/// Writes all of `text` if the other side takes it before the deadline. Works on any descriptor; a
+/// socket raises no SIGPIPE.
+pub fn write_until(fd: BorrowedFd<'_>, mut text: &[u8], deadline: Instant) -> io::Result<()> {
+    let flags = MsgFlags::MSG_NOSIGNAL | MsgFlags::MSG_DONTWAIT;
+    while !text.is_empty() {
+        match send(fd.as_raw_fd(), text, flags) {
+            Ok(sent) => text = text.get(sent..).unwrap_or_default(),
+            Err(Errno::EINTR) => {}
+            Err(Errno::EAGAIN) if ready(fd, PollFlags::POLLOUT, deadline) => {}
+            Err(Errno::ENOTSOCK) => {
+                let sent = nix::unistd::write(fd, text)?;
+                text = text.get(sent..).unwrap_or_default();
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(())
+}
+
+/// Whether the descriptor became ready before the deadline.
+fn ready(fd: BorrowedFd<'_>, wanted: PollFlags, deadline: Instant) -> bool {
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return false;
+        }
+        let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
+        match poll(&mut [PollFd::new(fd, wanted)], timeout) {
+            Ok(0) | Err(Errno::EINTR) => {}
+            Ok(_) => return true,
+            Err(_) => return false,
+        }
+    }
+}
+
+/// Longest answer of an ident server that is read, bytes (RFC 1413 7: 1000 characters).
+const IDENT_REPLY_MAX: usize = 1024;
+const IDENT_PORT: u16 = 113;
+
+/// Asks the ident server at `client` about the connection, from the address that the client called
+/// (RFC 1413 4). The first line of its answer, or None: no server, no whole line, no time left.
+pub fn ident(client: SocketAddr, server: SocketAddr, deadline: Instant) -> Option<Vec<u8>> {
+    let family = if client.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
+    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+    let connection = socket(family, SockType::Stream, flags, None).ok()?;
+    let at = |mut address: SocketAddr, port| {
+        address.set_port(port);
+        SockaddrStorage::from(address)
+    };
+    bind(connection.as_raw_fd(), &at(server, 0)).ok()?;
+    match connect(connection.as_raw_fd(), &at(client, IDENT_PORT)) {
+        Ok(()) => {}
+        Err(Errno::EINPROGRESS) if ready(connection.as_fd(), PollFlags::POLLOUT, deadline) => {}
+        Err(_) => return None,
+    }
+    let question = format!("{},{}\r\n", client.port(), server.port());
+    write_until(connection.as_fd(), question.as_bytes(), deadline).ok()?;
+    let mut reply = Vec::new();
+    loop {
+        let mut part = [0; IDENT_REPLY_MAX];
+        match recv(connection.as_raw_fd(), &mut part, MsgFlags::empty()) {
+            Ok(0) => return None,
+            Ok(length) => reply.extend_from_slice(part.get(..length)?),
+            Err(Errno::EINTR) => {}
+            Err(Errno::EAGAIN) if ready(connection.as_fd(), PollFlags::POLLIN, deadline) => {}
+            Err(_) => return None,
+        }
+        if let Some(end) = reply.iter().position(|&byte| byte == b'\n') {
+            reply.truncate(end);
+            return Some(reply);
+        }
+        if reply.len() > IDENT_REPLY_MAX {
+            return None;
+        }
+    }
+}
+
+/// A listening TCP socket.
+pub fn listen_on(address: SocketAddr) -> io::Result<OwnedFd> {
+    let family = if address.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
+    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+    let listener = socket(family, SockType::Stream, flags, None)?;
+    setsockopt(&listener, sockopt::ReuseAddr, &true)?;
+    bind(listener.as_raw_fd(), &SockaddrStorage::from(address))?;
+    listen(&listener, Backlog::MAXCONN)?;
+    Ok(listener)
+}
+
+/// The address a listener got, for those who asked for port 0.
+pub fn local_address(fd: BorrowedFd<'_>) -> Option<SocketAddr> {
+    match getsockname::<SockaddrStorage>(fd.as_raw_fd()).map(|address| end(&address)) {
+        Ok(End::Inet(address, _)) => Some(address),
+        _ => None,
+    }
+}
+
+/// The next connection of a listener; None if there is none after all.
+pub fn accept(listener: BorrowedFd<'_>) -> io::Result<Option<OwnedFd>> {
+    match accept4(listener.as_raw_fd(), SockFlag::SOCK_CLOEXEC) {
+        // SAFETY: accept4 returned a new descriptor that nobody else owns.
+        Ok(raw) => Ok(Some(unsafe { OwnedFd::from_raw_fd(raw) })),
+        Err(Errno::EAGAIN | Errno::EINTR | Errno::ECONNABORTED | Errno::EPROTO) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Waits until one of the descriptors can be read: which of them can.
+pub fn readable(fds: &[BorrowedFd<'_>], timeout: Option<Duration>) -> io::Result<Vec<bool>> {
+    let mut set: Vec<_> = fds.iter().map(|&fd| PollFd::new(fd, PollFlags::POLLIN)).collect();
+    let timeout = timeout.map_or(PollTimeout::NONE, |t| PollTimeout::try_from(t).unwrap_or(PollTimeout::MAX));
+    match poll(&mut set, timeout) {
+        Ok(_) | Err(Errno::EINTR) => Ok(set.iter().map(|fd| fd.any().unwrap_or(false)).collect()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::{TcpListener, TcpStream};
+
+    #[test]
+    fn both_ends_of_a_stream() {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("loopback");
+        let client = TcpStream::connect(listener.local_addr().expect("bound")).expect("connects");
+        let (server, _) = listener.accept().expect("accepts");
+        let ends = ends(server.as_fd()).expect("a socket");
+        match (ends.client, ends.server) {
+            (End::Inet(from, text), End::Inet(to, _)) => {
+                assert_eq!((from, text.as_str()), (client.local_addr().expect("bound"), "127.0.0.1"));
+                assert_eq!(to, listener.local_addr().expect("bound"));
+            }
+            other => panic!("{other:?}"),
+        }
+        assert!(!ends.datagram && ip_options(server.as_fd()).is_empty());
+    }
+
+    #[test]
+    fn what_is_no_socket_says_so() {
+        let file = std::fs::File::open("/dev/null").expect("null");
+        assert_eq!(ends(file.as_fd()).expect_err("no socket").raw_os_error(), Some(libc::ENOTSOCK));
+    }
+}

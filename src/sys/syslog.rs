@@ -1,0 +1,236 @@
+//! The way to syslogd, which may be missing, dead or stuck: none of that may hold a connection.
+//!
+//! Lines are as syslog(3) writes them (RFC 3164, local time, no host name), through the syslog crate
+//! with a format and a socket of our own. The socket does not block: when syslogd does not take a
+//! line, at most [`PATIENCE`] is spent over the life of the process; then lines are dropped, counted,
+//! and the count is the next line that gets through.
+
+use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, UnixAddr, connect, send, socket};
+use std::io::{self, Write};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+use syslog::{LogFormat, Logger, Severity};
+
+/// Longest wait for a syslogd that does not read.
+pub const PATIENCE: Duration = Duration::from_millis(80);
+
+/// Where syslogd listens.
+pub const DEV_LOG: &str = "/dev/log";
+
+/// Longest text of a line, bytes.
+const TEXT_MAX: usize = 16 * 1024;
+
+/// A facility number (not shifted), a level 0 to 7, and a text.
+#[derive(Clone, Copy)]
+pub struct Message<'a> {
+    pub facility: u8,
+    pub level: u8,
+    pub text: &'a [u8],
+}
+
+/// Writes lines: tag, process id, local time.
+struct Lines {
+    tag: Vec<u8>,
+    pid: u32,
+}
+
+impl LogFormat<Message<'_>> for Lines {
+    fn format<W: Write>(&self, w: &mut W, severity: Severity, message: Message<'_>) -> syslog::Result<()> {
+        let priority = message.facility << 3 | severity as u8;
+        let mut line = format!("<{priority}>{} ", timestamp()).into_bytes();
+        line.extend_from_slice(&self.tag);
+        line.extend_from_slice(format!("[{}]: ", self.pid).as_bytes());
+        line.extend_from_slice(message.text.get(..TEXT_MAX).unwrap_or(message.text));
+        w.write_all(&line).map_err(syslog::Error::Write)
+    }
+}
+
+/// The socket. A line is one `write`.
+struct Socket {
+    path: PathBuf,
+    open: Option<(OwnedFd, SockType)>,
+    patience: Duration,
+}
+
+impl Socket {
+    fn connected(&mut self) -> io::Result<&(OwnedFd, SockType)> {
+        if self.open.is_none() {
+            let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+            let address = UnixAddr::new(&self.path)?;
+            let try_type = |kind| -> io::Result<(OwnedFd, SockType)> {
+                let fd = socket(AddressFamily::Unix, kind, flags, None)?;
+                connect(fd.as_raw_fd(), &address)?;
+                Ok((fd, kind))
+            };
+            let opened = match try_type(SockType::Datagram) {
+                Err(error) if error.raw_os_error() == Some(libc::EPROTOTYPE) => try_type(SockType::Stream),
+                other => other,
+            };
+            self.open = Some(opened?);
+        }
+        self.open.as_ref().ok_or_else(|| io::Error::other("not connected"))
+    }
+
+    fn send_once(&mut self, line: &[u8]) -> io::Result<()> {
+        let deadline = Instant::now() + self.patience;
+        let mut waited = false;
+        let result = loop {
+            let (fd, kind) = self.connected()?;
+            // On a stream, syslogd wants a NUL behind each line.
+            let framed = if *kind == SockType::Stream { [line, b"\0"].concat() } else { line.to_vec() };
+            match send(fd.as_raw_fd(), &framed, MsgFlags::MSG_NOSIGNAL) {
+                Ok(_) => break Ok(()),
+                Err(nix::errno::Errno::EINTR) => {}
+                Err(nix::errno::Errno::EAGAIN) if Instant::now() < deadline => {
+                    waited = true;
+                    let fd = fd.as_fd();
+                    let left = deadline.saturating_duration_since(Instant::now());
+                    let timeout = nix::poll::PollTimeout::try_from(left).unwrap_or(nix::poll::PollTimeout::ZERO);
+                    let mut set = [nix::poll::PollFd::new(fd, nix::poll::PollFlags::POLLOUT)];
+                    let _ = nix::poll::poll(&mut set, timeout);
+                }
+                Err(error) => break Err(error.into()),
+            }
+        };
+        if waited {
+            self.patience = deadline.saturating_duration_since(Instant::now());
+        }
+        result
+    }
+}
+
+impl Write for Socket {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        let stuck = |error: &io::Error| error.kind() == io::ErrorKind::WouldBlock;
+        match self.send_once(line) {
+            Ok(()) => {}
+            Err(error) if stuck(&error) || self.open.is_none() => return Err(error),
+            Err(_) => {
+                // syslogd was restarted: its old socket is dead for ever.
+                self.open = None;
+                self.send_once(line)?;
+            }
+        }
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// A channel to syslogd. Opened with its first line.
+pub struct Syslog {
+    logger: Logger<Socket, Lines>,
+    facility: u8,
+    lost: u32,
+}
+
+impl Syslog {
+    /// `tag` stands before the process id; `facility` is that of lines without one of their own.
+    pub fn new(path: &Path, tag: &[u8], pid: u32, facility: u8) -> Syslog {
+        let socket = Socket { path: path.to_owned(), open: None, patience: PATIENCE };
+        Syslog { logger: Logger::new(socket, Lines { tag: tag.to_vec(), pid }), facility, lost: 0 }
+    }
+
+    /// Sends a line, or drops and counts it. The facility of the message counts if it is not 0.
+    pub fn send(&mut self, message: Message<'_>) {
+        if self.lost > 0 {
+            let lost = format!("warning: {} log message(s) lost: syslogd did not take them", self.lost);
+            if self.pass(Message { facility: 0, level: 4, text: lost.as_bytes() }).is_ok() {
+                self.lost = 0;
+            }
+        }
+        if self.pass(message).is_err() {
+            self.lost += 1;
+        }
+    }
+
+    fn pass(&mut self, message: Message<'_>) -> syslog::Result<()> {
+        let facility = if message.facility == 0 { self.facility } else { message.facility };
+        let severity = match message.level {
+            0 => Severity::LOG_EMERG,
+            1 => Severity::LOG_ALERT,
+            2 => Severity::LOG_CRIT,
+            3 => Severity::LOG_ERR,
+            4 => Severity::LOG_WARNING,
+            5 => Severity::LOG_NOTICE,
+            6 => Severity::LOG_INFO,
+            _ => Severity::LOG_DEBUG,
+        };
+        let Logger { formatter, backend } = &mut self.logger;
+        formatter.format(backend, severity, Message { facility, ..message })
+    }
+}
+
+/// `Nov  1 09:27:14`, local time.
+pub fn timestamp() -> String {
+    const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+    // SAFETY: time(2) is given no memory; localtime_r(3) reads one number and fills one plain struct,
+    // for which all zeros is a valid value.
+    let tm = unsafe {
+        let now = libc::time(std::ptr::null_mut());
+        let mut tm: libc::tm = std::mem::zeroed();
+        libc::localtime_r(&raw const now, &raw mut tm);
+        tm
+    };
+    let month = usize::try_from(tm.tm_mon).ok().and_then(|m| MONTHS.get(m)).unwrap_or(&"Jan");
+    format!("{month} {:2} {:02}:{:02}:{:02}", tm.tm_mday, tm.tm_hour, tm.tm_min, tm.tm_sec)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::net::UnixDatagram;
+
+    fn place(name: &str) -> PathBuf {
+        std::env::temp_dir().join(format!("tcpd-syslog-{name}-{}", std::process::id()))
+    }
+
+    fn text(log: &UnixDatagram) -> String {
+        let mut line = [0; 500];
+        let length = log.recv(&mut line).expect("a line");
+        String::from_utf8_lossy(&line[..length]).into_owned()
+    }
+
+    #[test]
+    fn lines_look_as_syslog_writes_them() {
+        let path = place("lines");
+        let log = UnixDatagram::bind(&path).expect("binds");
+        let mut syslog = Syslog::new(&path, b"in.ftpd", 42, 3);
+        syslog.send(Message { facility: 0, level: 6, text: b"connect from h (192.0.2.7)" });
+        syslog.send(Message { facility: 4, level: 2, text: b"x" });
+        let line = text(&log);
+        assert!(line.starts_with("<30>") && line.ends_with(" in.ftpd[42]: connect from h (192.0.2.7)"), "{line}");
+        assert_eq!(line.len(), "<30>Nov  1 09:27:14 in.ftpd[42]: connect from h (192.0.2.7)".len());
+        assert!(text(&log).starts_with("<34>"));
+        std::fs::remove_file(path).expect("removes");
+    }
+
+    #[test]
+    fn what_is_lost_is_counted_and_said() {
+        let path = place("lost");
+        let mut syslog = Syslog::new(&path, b"d", 1, 3);
+        let line = Message { facility: 0, level: 6, text: b"hello" };
+        syslog.send(line);
+        let log = UnixDatagram::bind(&path).expect("binds");
+        let begun = Instant::now();
+        for _ in 0..600 {
+            syslog.send(line);
+        }
+        assert!(begun.elapsed() < Duration::from_secs(5), "a stuck reader holds nobody");
+        assert!(text(&log).contains("1 log message(s) lost"));
+        while log.set_nonblocking(true).is_ok() && log.recv(&mut [0; 500]).is_ok() {}
+        syslog.send(line);
+        assert!(text(&log).contains("log message(s) lost"));
+        assert!(text(&log).ends_with("hello"));
+        drop(log);
+        std::fs::remove_file(&path).expect("removes");
+        syslog.send(line);
+        let log = UnixDatagram::bind(&path).expect("a new daemon");
+        syslog.send(line);
+        assert!(text(&log).contains("1 log message(s) lost"), "the new socket is found");
+        std::fs::remove_file(path).expect("removes");
+    }
+}

@@ -1,0 +1,380 @@
+//! From a path to a table: reading rule files lazily, and the word lists they name.
+//!
+//! Rule files change under a live wrapper, and ban tools write a million lines into them. So nothing
+//! behind the first match is read, a rule that does not match costs no heap object, memory stays
+//! within one chunk and one logical line, and a file that changed while it was read is read again.
+//!
+//! Fails closed: what cannot be read to a clean end is [`Entry::Broken`], and `verdict` knows what that
+//! means in which table.
+
+#![forbid(unsafe_code)]
+
+use crate::error::{Place, Problem, Weight, What, reason};
+use crate::facts::ListEnd;
+use crate::rules::{Entry, Line, Parsed, Table, grammar};
+use crate::sys::file::{Opened, Stamp, open};
+use std::fs::File;
+use std::io::{self, Read};
+use std::ops::Range;
+use std::path::Path;
+use std::sync::Arc;
+
+/// Longest logical line, bytes.
+pub const LINE_MAX: usize = 1 << 20;
+const CHUNK: usize = 1 << 16;
+/// How often a file that changes while it is read is read again.
+const REREADS_MAX: u32 = 3;
+
+/// A rule file, as text.
+pub struct TextTable {
+    path: Arc<Path>,
+    state: State,
+    rereads: u32,
+    chunk: Chunk,
+    /// A logical line that is not one whole piece of the chunk.
+    joined: Vec<u8>,
+    joins: Vec<usize>,
+    /// Newlines read so far.
+    number: u32,
+}
+
+enum State {
+    Closed,
+    Open(File, Stamp),
+    Finished,
+}
+
+/// What is read from the file and not yet used: `bytes[used..filled]`.
+#[derive(Default)]
+struct Chunk {
+    bytes: Vec<u8>,
+    used: usize,
+    filled: usize,
+}
+
+impl Chunk {
+    fn unused(&self) -> &[u8] {
+        self.bytes.get(self.used..self.filled).unwrap_or_default()
+    }
+
+    /// Reads more behind what is unused. False at the end of the file.
+    fn refill(&mut self, file: &mut File) -> io::Result<bool> {
+        self.bytes.resize(CHUNK, 0);
+        self.bytes.copy_within(self.used..self.filled, 0);
+        self.filled -= self.used;
+        self.used = 0;
+        loop {
+            let room = self.bytes.get_mut(self.filled..).unwrap_or_default();
+            match file.read(room) {
+                Ok(length) => {
+                    self.filled += length;
+                    return Ok(length > 0);
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+}
+
+/// How the search for the next logical line ended.
+enum Found {
+    /// It is this piece of the chunk.
+    Piece(Range<usize>),
+    /// It is in `joined`.
+    Joined,
+    End,
+    /// The file ends inside a line, or the line is too long.
+    Unfinished,
+    Failed(io::Error),
+}
+
+impl TextTable {
+    pub fn new(path: &Path) -> TextTable {
+        TextTable {
+            path: Arc::from(path),
+            state: State::Closed,
+            rereads: 0,
+            chunk: Chunk::default(),
+            joined: Vec::new(),
+            joins: Vec::new(),
+            number: 0,
+        }
+    }
+
+    fn cannot_open(&mut self, cause: &io::Error) -> Entry<'_> {
+        self.state = State::Finished;
+        let what = What::CannotOpen { file: Arc::clone(&self.path), reason: reason(cause) };
+        Entry::Broken(vec![Problem { place: None, weight: Weight::Error, what }])
+    }
+
+    /// Joins physical lines at backslash-newline. Both bytes vanish, before comments are looked at.
+    fn find_line(&mut self) -> Found {
+        let State::Open(file, _) = &mut self.state else { return Found::End };
+        self.joined.clear();
+        self.joins.clear();
+        loop {
+            let unused = self.chunk.unused();
+            let Some(end) = memchr::memchr(b'\n', unused) else {
+                if unused.len() >= CHUNK {
+                    self.joined.extend_from_slice(unused);
+                    self.chunk.used = self.chunk.filled;
+                    if self.joined.len() > LINE_MAX {
+                        return Found::Unfinished;
+                    }
+                }
+                match self.chunk.refill(file) {
+                    Ok(true) => continue,
+                    Ok(false) if self.joined.is_empty() && self.chunk.unused().is_empty() => return Found::End,
+                    Ok(false) => return Found::Unfinished,
+                    Err(error) => return Found::Failed(error),
+                }
+            };
+            let piece = self.chunk.used..self.chunk.used + end;
+            self.chunk.used += end + 1;
+            self.number = self.number.saturating_add(1);
+            let text = self.chunk.bytes.get(piece.clone()).unwrap_or_default();
+            let whole = self.joined.is_empty() && self.joins.is_empty();
+            let backslash = match text.last() {
+                Some(last) => *last == b'\\',
+                // The backslash may have come with an earlier chunk of an endless line.
+                None => self.joins.last() != Some(&self.joined.len()) && self.joined.last() == Some(&b'\\'),
+            };
+            if whole && !backslash {
+                return Found::Piece(piece);
+            }
+            self.joined.extend_from_slice(text);
+            if self.joined.len() > LINE_MAX {
+                // The number of complete lines before it is what the reference reports.
+                self.number = self.number.saturating_sub(1);
+                return Found::Unfinished;
+            }
+            if !backslash {
+                return Found::Joined;
+            }
+            self.joined.pop();
+            self.joins.push(self.joined.len());
+        }
+    }
+
+    /// Whether the open file is no longer what was opened.
+    fn changed(&self) -> bool {
+        match &self.state {
+            State::Open(file, stamp) => Stamp::now(file).map_or(true, |now| now != *stamp),
+            _ => false,
+        }
+    }
+
+    /// At the end of a file that changed: start again, or give up.
+    fn read_again(&mut self) -> Entry<'_> {
+        if self.rereads >= REREADS_MAX {
+            return self.cannot_open(&io::Error::other("it changes while it is read"));
+        }
+        self.rereads += 1;
+        self.rewind();
+        Entry::Again
+    }
+}
+
+impl Table for TextTable {
+    fn next(&mut self) -> Entry<'_> {
+        if matches!(self.state, State::Closed) {
+            match open(&self.path) {
+                Ok(Opened::Regular(file, stamp)) => self.state = State::Open(file, stamp),
+                Ok(Opened::Nothing) => self.state = State::Finished,
+                Err(cause) => return self.cannot_open(&cause),
+            }
+        }
+        let text = match self.find_line() {
+            Found::Piece(range) => self.chunk.bytes.get(range).unwrap_or_default(),
+            Found::Joined => self.joined.as_slice(),
+            Found::End | Found::Unfinished if self.changed() => return self.read_again(),
+            Found::End => {
+                self.state = State::Finished;
+                return Entry::End;
+            }
+            Found::Unfinished => {
+                self.state = State::Finished;
+                let place = Place { file: Arc::clone(&self.path), line: self.number, spot: None };
+                return Entry::Broken(vec![Problem::at(place, Weight::Error, What::Unfinished)]);
+            }
+            Found::Failed(cause) => return self.cannot_open(&cause),
+        };
+        let line = Line { text, file: &self.path, number: self.number, joins: &self.joins };
+        let parsed = grammar::line(text);
+        debug_assert!(!matches!(parsed, Parsed::Rule(_)) || text.contains(&b':'));
+        Entry::Line(line, parsed)
+    }
+
+    fn rewind(&mut self) {
+        self.state = State::Closed;
+        self.chunk = Chunk::default();
+        self.number = 0;
+    }
+}
+
+/// Longest word of a pattern file, bytes.
+const WORD_MAX: usize = LINE_MAX;
+
+/// Shows each white-space separated word of a pattern file to `visit`, until that returns false
+/// (hosts_access(5), PATTERN FILES: no comments, no EXCEPT, no commas).
+pub fn word_list(path: &Path, visit: &mut dyn FnMut(&[u8]) -> bool) -> ListEnd {
+    let mut file = match open(path) {
+        Ok(Opened::Regular(file, _)) => file,
+        Ok(Opened::Nothing) => return ListEnd::Missing,
+        Err(cause) => return ListEnd::Trouble(reason(&cause)),
+    };
+    let mut chunk = Chunk::default();
+    let mut word = Vec::new();
+    loop {
+        while !chunk.unused().is_empty() {
+            let unused = chunk.unused();
+            let end = unused.iter().position(|&byte| byte == b' ' || (b'\t'..=b'\r').contains(&byte));
+            let text = unused.get(..end.unwrap_or(unused.len())).unwrap_or_default();
+            let goes_on = match end {
+                Some(_) if word.is_empty() => text.is_empty() || visit(text),
+                Some(_) => {
+                    word.extend_from_slice(text);
+                    visit(&std::mem::take(&mut word))
+                }
+                None => {
+                    word.extend_from_slice(text);
+                    true
+                }
+            };
+            chunk.used += text.len() + usize::from(end.is_some());
+            if !goes_on {
+                return ListEnd::Read;
+            }
+            if word.len() > WORD_MAX {
+                return ListEnd::Trouble("a word is too long".to_owned());
+            }
+        }
+        match chunk.refill(&mut file) {
+            Ok(true) => {}
+            Ok(false) => {
+                if !word.is_empty() {
+                    visit(&word);
+                }
+                return ListEnd::Read;
+            }
+            Err(cause) => return ListEnd::Trouble(reason(&cause)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::path::PathBuf;
+
+    struct Scratch(PathBuf);
+
+    impl Scratch {
+        fn new(name: &str, text: &[u8]) -> Scratch {
+            let path = std::env::temp_dir().join(format!("tcpd-tables-{name}-{}", std::process::id()));
+            std::fs::write(&path, text).expect("writes");
+            Scratch(path)
+        }
+    }
+
+    impl Drop for Scratch {
+        fn drop(&mut self) {
+            let _ = std::fs::remove_file(&self.0);
+        }
+    }
+
+    /// The logical lines with their numbers; the last item says how the table ended.
+    fn lines(name: &str, text: &[u8]) -> Vec<(u32, String)> {
+        let scratch = Scratch::new(name, text);
+        let mut table = TextTable::new(&scratch.0);
+        let mut seen = Vec::new();
+        loop {
+            match table.next() {
+                Entry::Line(line, _) => {
+                    let shown = if line.text.len() > 60 { format!("{} bytes", line.text.len()) } else { String::from_utf8_lossy(line.text).into_owned() };
+                    seen.push((line.number, shown));
+                }
+                Entry::Broken(problems) => {
+                    seen.push((problems[0].place.as_ref().map_or(0, |p| p.line), "broken".to_owned()));
+                }
+                Entry::Again => seen.push((0, "again".to_owned())),
+                Entry::End => return seen,
+            }
+        }
+    }
+
+    fn said(expected: &[(u32, &str)]) -> Vec<(u32, String)> {
+        expected.iter().map(|&(number, text)| (number, text.to_owned())).collect()
+    }
+
+    #[test]
+    fn lines_are_joined_and_counted() {
+        assert_eq!(lines("join", b"a\nb\\\nc\\\n\\\nd\n\ne\n"), said(&[(1, "a"), (5, "bcd"), (6, ""), (7, "e")]));
+        assert_eq!(lines("two", b"a\\\\\nb\n"), said(&[(2, "a\\b")]));
+        assert_eq!(lines("only", b"\\\n\\\n"), said(&[]));
+        assert_eq!(lines("crlf", b"a\\\r\nb\n"), said(&[(1, "a\\\r"), (2, "b")]));
+    }
+
+    #[test]
+    fn unfinished_files_are_broken() {
+        assert_eq!(lines("open", b"a\nb"), said(&[(1, "a"), (1, "broken")]));
+        assert_eq!(lines("tail", b"a\\\n"), said(&[(1, "broken")]));
+        assert_eq!(lines("one", b"a"), said(&[(0, "broken")]));
+    }
+
+    #[test]
+    fn long_lines_are_read_up_to_the_limit() {
+        for length in [CHUNK - 1, CHUNK, CHUNK + 1, 3 * CHUNK, LINE_MAX] {
+            let text = [vec![b'x'; length], b"\ny\n".to_vec()].concat();
+            assert_eq!(lines("long", &text), said(&[(1, &format!("{length} bytes")), (2, "y")]), "{length}");
+        }
+        let text = [b"a\n".to_vec(), vec![b'x'; 2 * LINE_MAX], b"\ny\n".to_vec()].concat();
+        assert_eq!(lines("over", &text), said(&[(1, "a"), (1, "broken")]));
+        let joined = [vec![b'x'; CHUNK], b"\\\n".to_vec(), vec![b'x'; CHUNK], b"\n".to_vec()].concat();
+        assert_eq!(lines("both", &joined), said(&[(2, &format!("{} bytes", 2 * CHUNK))]));
+    }
+
+    #[test]
+    fn what_is_no_regular_file_is_no_empty_table() {
+        let mut table = TextTable::new(Path::new("/"));
+        assert!(matches!(table.next(), Entry::Broken(_)));
+        assert!(matches!(table.next(), Entry::End));
+        assert!(matches!(TextTable::new(Path::new("/dev/null")).next(), Entry::End));
+        assert!(matches!(TextTable::new(Path::new("/dev/zero")).next(), Entry::Broken(_)));
+        assert!(matches!(TextTable::new(Path::new("/nonexistent/f")).next(), Entry::End));
+    }
+
+    #[test]
+    fn a_file_that_changes_is_read_again_but_not_for_ever() {
+        let scratch = Scratch::new("change", b"a\n");
+        let mut table = TextTable::new(&scratch.0);
+        for _ in 0..=REREADS_MAX {
+            assert!(matches!(table.next(), Entry::Line(..)));
+            let longer = std::fs::read(&scratch.0).map(|text| [text, b"b\n".to_vec()].concat()).expect("reads");
+            std::fs::write(&scratch.0, longer).expect("writes");
+            loop {
+                match table.next() {
+                    Entry::Line(..) => {}
+                    Entry::Again | Entry::Broken(_) => break,
+                    Entry::End => panic!("the change went unnoticed"),
+                }
+            }
+        }
+        assert!(matches!(table.next(), Entry::End), "given up");
+    }
+
+    #[test]
+    fn words_are_seen_whole_wherever_chunks_end() {
+        let long = "w".repeat(CHUNK - 3);
+        let scratch = Scratch::new("words", format!(" a\tb\n\x0b{long} cde\r\nf").as_bytes());
+        let mut words = Vec::new();
+        let end = word_list(&scratch.0, &mut |word| {
+            words.push(word.to_vec());
+            true
+        });
+        assert_eq!(end, ListEnd::Read);
+        let expected: Vec<Vec<u8>> = [b"a".to_vec(), b"b".to_vec(), long.into_bytes(), b"cde".to_vec(), b"f".to_vec()].into();
+        assert_eq!(words, expected);
+    }
+}

@@ -1,0 +1,102 @@
+//! To whom it is said: syslog, or standard error where that is certainly not the client.
+//!
+//! Carries the two severities that the `severity` option sets, so that every later line of the same
+//! connection obeys them.
+
+#![forbid(unsafe_code)]
+
+use crate::logline::{Entry, Level, escape};
+use crate::rules::options::Priority;
+use crate::sys::syslog::{Message, Syslog, timestamp};
+use std::fs::File;
+use std::io::Write;
+use std::os::fd::OwnedFd;
+use std::path::Path;
+
+const LOG_WARNING: u8 = 4;
+const LOG_INFO: u8 = 6;
+
+/// Who speaks: the name in front of the process id, which is the daemon's.
+#[derive(Clone, Debug)]
+pub struct Speaker {
+    pub tag: Vec<u8>,
+    pub pid: u32,
+}
+
+/// Where lines go.
+enum Channel {
+    Syslog(Syslog),
+    Stderr(File, Speaker),
+}
+
+/// A channel and the severities of this connection.
+pub struct Voice {
+    channel: Channel,
+    allow: Priority,
+    deny: Priority,
+}
+
+impl Voice {
+    /// Speaks to the syslogd at `path`; `facility` is that of lines whose rule names none.
+    pub fn to_syslog(path: &Path, speaker: &Speaker, facility: u8) -> Voice {
+        Voice::on(Channel::Syslog(Syslog::new(path, &safe(&speaker.tag), speaker.pid, facility)))
+    }
+
+    /// Speaks on a descriptor that is known to be no client (`process::own_copy`).
+    pub fn to_stderr(fd: OwnedFd, speaker: &Speaker) -> Voice {
+        let speaker = Speaker { tag: safe(&speaker.tag), pid: speaker.pid };
+        Voice::on(Channel::Stderr(File::from(fd), speaker))
+    }
+
+    fn on(channel: Channel) -> Voice {
+        let default = |level| Priority { facility: None, level };
+        Voice { channel, allow: default(LOG_INFO), deny: default(LOG_WARNING) }
+    }
+
+    /// Obeys a `severity` option, for good.
+    pub fn set_severity(&mut self, priority: Priority) {
+        (self.allow, self.deny) = (priority, priority);
+    }
+
+    pub fn say(&mut self, entry: &Entry) {
+        let priority = match entry.level {
+            Level::Allow => self.allow,
+            Level::Deny => self.deny,
+            level => Priority { facility: None, level: number(level) },
+        };
+        match &mut self.channel {
+            Channel::Syslog(syslog) => {
+                let facility = priority.facility.unwrap_or(0);
+                syslog.send(Message { facility, level: priority.level, text: &entry.text });
+            }
+            Channel::Stderr(file, speaker) => {
+                let head = format!("[{}]: ", speaker.pid);
+                let parts = [timestamp().as_bytes(), b" ", &speaker.tag, head.as_bytes(), &entry.text, b"\n"].concat();
+                // A reader that is gone changes no verdict.
+                let _ = file.write_all(&parts);
+            }
+        }
+    }
+
+    pub fn say_all(&mut self, entries: &[Entry]) {
+        for entry in entries {
+            self.say(entry);
+        }
+    }
+}
+
+fn number(level: Level) -> u8 {
+    match level {
+        Level::Err => 3,
+        Level::Warning | Level::Deny => LOG_WARNING,
+        Level::Notice => 5,
+        Level::Info | Level::Allow => LOG_INFO,
+        Level::Debug => 7,
+    }
+}
+
+fn safe(tag: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(tag.len());
+    escape(tag, b"[]:", &mut out);
+    out
+}
