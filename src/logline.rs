@@ -248,6 +248,12 @@ pub fn problem(problem: &Problem) -> Vec<Entry> {
     lines
 }
 
+/// The doubts that no rule asked for.
+pub fn doubts(request: &Request<'_>) -> Vec<Entry> {
+    let complaint = |doubt| Problem { place: None, weight: Weight::Warning, what: What::Name(doubt) };
+    request.take_doubts().into_iter().flat_map(|doubt| problem(&complaint(doubt))).collect()
+}
+
 /// `FILE, line N: `
 fn context(place: &Place) -> Vec<u8> {
     let mut text = lossy(place.file.as_os_str().as_encoded_bytes());

@@ -1,1 +1,254 @@
-fn main(){}
+//! tcpd(8): takes a connection, decides, logs, springs the traps, becomes the server, and is gone.
+//!
+//! The program is [`serve`], read from top to bottom. What stands round it keeps three promises:
+//! nothing of ours is ever written to a descriptor that may be the client; a panic anywhere is a
+//! logged refusal; the server finds its process as inetd made it. For the last there is no Rust
+//! runtime start-up here ([`main`] is the C one), which would ignore SIGPIPE and open closed
+//! descriptors.
+
+#![no_main]
+#![deny(unsafe_code)]
+
+use std::ffi::{CString, OsString};
+use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStringExt;
+use std::panic::{AssertUnwindSafe, catch_unwind, set_hook};
+use std::path::Path;
+use std::time::Duration;
+use wrap::actions::{Outcome, RealHands, settle};
+use wrap::error::Error;
+use wrap::facts::{DaemonName, Endpoint, Fact, HostName, Request, Side, Transport};
+use wrap::invocation::{Instead, Invocation, OWN_NAME, read};
+use wrap::logline::{self, Caller, Entry, Level, Line};
+use wrap::lookup::Live;
+use wrap::settings::{self, LogTo, Reading, Resolve, Settings};
+use wrap::sys::{process, socket, syslog};
+use wrap::tables::TextTable;
+use wrap::verdict::Tables;
+use wrap::voice::{Speaker, Voice};
+use wrap::listen;
+
+/// Exit status of a wrong call. A refusal is 0, as under the reference.
+const USAGE: i32 = 2;
+
+#[allow(unsafe_code, reason = "the C entry point has this name and no other")]
+#[unsafe(no_mangle)]
+extern "C" fn main() -> i32 {
+    // Whoever unwinds to here has been logged by the panic hook; the connection closes unserved.
+    catch_unwind(start).unwrap_or(0)
+}
+
+fn start() -> i32 {
+    // Descriptor 0 may be closed; our files must not land there.
+    let client = process::standard(0);
+    process::fill_standard();
+    let invocation = match read(std::env::args_os().collect(), process::is_privileged_start()) {
+        Ok(invocation) => invocation,
+        Err(instead) => return explain(&instead),
+    };
+    let reading = settings::read(&invocation.config, process::caller());
+    let settings = Settings {
+        hosts_allow: invocation.allow.clone().unwrap_or(reading.settings.hosts_allow.clone()),
+        hosts_deny: invocation.deny.clone().unwrap_or(reading.settings.hosts_deny.clone()),
+        log: invocation.log.unwrap_or(reading.settings.log),
+        ..reading.settings.clone()
+    };
+    let stderr = process::own_copy(2).filter(|_| settings.log == LogTo::Stderr);
+    let voice = || open_voice(&invocation.daemon, stderr.as_ref(), settings.facility);
+    let call = Call { invocation: &invocation, settings: &settings, reading: &reading };
+    if invocation.listen.is_empty() {
+        return call.answer(client, &mut voice());
+    }
+    let mut own_voice = open_voice(OWN_NAME.as_bytes(), stderr.as_ref(), settings.facility);
+    let child = || call.answer(process::standard(0), &mut voice());
+    match listen::run(&invocation.listen, invocation.connections_max, &mut own_voice, child) {
+        Ok(()) => 0,
+        Err(error) => {
+            own_voice.say(&Entry::new(Level::Err, format!("error: {error}")));
+            1
+        }
+    }
+}
+
+/// Help goes to standard output, everything else to standard error; where those may be the client, to
+/// syslog, one line each.
+fn explain(instead: &Instead) -> i32 {
+    let (text, fd, status) = match instead {
+        Instead::Show(text) => (text, 1, 0),
+        Instead::Usage(text) => (text, 2, USAGE),
+    };
+    match process::own_copy(fd) {
+        Some(fd) => {
+            let whole = format!("{}\n", text.trim_end());
+            // Nobody is left to be told if this fails.
+            let _ = std::io::Write::write_all(&mut std::fs::File::from(fd), whole.as_bytes());
+        }
+        None => {
+            let mut voice = open_voice(OWN_NAME.as_bytes(), None, Settings::default().facility);
+            for line in text.lines().filter(|line| !line.trim().is_empty()) {
+                voice.say(&Entry::new(Level::Err, line));
+            }
+        }
+    }
+    status
+}
+
+fn open_voice(name: &[u8], stderr: Option<&OwnedFd>, facility: u8) -> Voice {
+    let speaker = Speaker { tag: name.to_vec(), pid: process::pid() };
+    match stderr.and_then(|fd| fd.try_clone().ok()) {
+        Some(fd) => Voice::to_stderr(fd, &speaker),
+        None => Voice::to_syslog(Path::new(syslog::DEV_LOG), &speaker, facility),
+    }
+}
+
+struct Call<'a> {
+    invocation: &'a Invocation,
+    settings: &'a Settings,
+    reading: &'a Reading,
+}
+
+impl Call<'_> {
+    /// Serves one connection, or refuses it, whatever happens.
+    fn answer(&self, client: Option<BorrowedFd<'static>>, voice: &mut Voice) -> i32 {
+        let (daemon, facility) = (self.invocation.daemon.clone(), self.settings.facility);
+        set_hook(Box::new(move |panic| {
+            let place = panic.location().map(ToString::to_string).unwrap_or_default();
+            let text = format!("error: internal error at {place}: connection refused");
+            open_voice(&daemon, None, facility).say(&Entry::new(Level::Err, text));
+        }));
+        for problem in &self.reading.problems {
+            voice.say_all(&logline::problem(problem));
+        }
+        catch_unwind(AssertUnwindSafe(|| self.serve(client, voice))).unwrap_or_else(|_| {
+            client.inspect(|&fd| socket::drain(fd));
+            0
+        })
+    }
+
+    /// One connection, from the descriptor to the server.
+    fn serve(&self, client: Option<BorrowedFd<'static>>, voice: &mut Voice) -> i32 {
+        process::set_umask(0o022);
+
+        // Who is calling? Nothing is looked up yet.
+        let closed = || std::io::Error::from_raw_os_error(9);
+        let (fd, ends) = match client.ok_or_else(closed).and_then(|fd| Ok((fd, socket::ends(fd)?))) {
+            Ok(found) => found,
+            Err(cause) => {
+                let why = wrap::error::reason(&cause);
+                voice.say(&Entry::new(Level::Err, format!("warning: can't get client address: {why}")));
+                voice.say(&Entry::new(Level::Err, format!("getpeername: {why}")));
+                return 0;
+            }
+        };
+        let refuse = || self.refuse(fd, ends.datagram);
+        let live = Live::new(
+            (inet(&ends.client), inet(&ends.server)),
+            self.settings.resolve != Resolve::Never,
+            self.settings.resolve_timeout,
+        );
+        let transport = match (&ends.client, ends.datagram) {
+            (_, true) => Transport::Datagram,
+            (socket::End::Local, false) => Transport::Local,
+            _ => Transport::Stream,
+        };
+        let both = (endpoint(&ends.client), endpoint(&ends.server));
+        let daemon = DaemonName::stated(&self.invocation.daemon);
+        let request = Request::new(daemon, process::pid(), transport, both, &live);
+
+        // A source route lets anybody claim any address: nothing else is asked of such a caller.
+        if transport == Transport::Stream {
+            let options = socket::ip_options(fd);
+            let Caller { user, host, .. } = Caller::of(&request);
+            if socket::is_source_routed(&options) {
+                let line = Line::SourceRoute { user, host };
+                voice.say(&Entry::new(Level::Warning, line.print()));
+                socket::shut(fd);
+                return refuse();
+            }
+            if !options.is_empty() {
+                let line = Line::IpOptions { user, host, options };
+                voice.say(&Entry::new(Level::Notice, line.print()));
+                // An option that stays is one that the kernel would not take off; it routes nothing.
+                let _ = socket::clear_ip_options(fd);
+            }
+        }
+
+        // The verdict, and what the rule says is to be done about it.
+        let mut allow = TextTable::new(&self.settings.hosts_allow);
+        let mut deny = TextTable::new(&self.settings.hosts_deny);
+        let mut tables = Tables::new(&mut allow, &mut deny, self.settings.strict);
+        let mut hands = RealHands::new(voice, Some(fd));
+        let is_spoofed = || self.settings.paranoid && request.name(Side::Client) == &Fact::Paranoid;
+        let outcome = if self.reading.refuses || is_spoofed() {
+            Outcome::Refused
+        } else {
+            settle(&mut tables, &request, &mut hands)
+        };
+
+        // One line in the log; then the server, or nothing.
+        if self.settings.resolve == Resolve::Always {
+            request.name(Side::Client);
+        }
+        hands.voice.say_all(&logline::doubts(&request));
+        let say = |voice: &mut Voice, level, line: fn(Caller) -> Line| {
+            voice.say(&Entry::new(level, line(Caller::of(&request)).print()));
+        };
+        if outcome == Outcome::HandedOver {
+            return 0;
+        }
+        let path = self.invocation.path(&self.settings.server_directory);
+        let recursive = process::is_this_program(&path);
+        if outcome == Outcome::Proceed && recursive {
+            hands.voice.say(&Entry::new(Level::Err, "error: tcpd is recursively calling itself"));
+        }
+        if outcome == Outcome::Refused || recursive {
+            say(hands.voice, Level::Deny, Line::Refused);
+            return refuse();
+        }
+        say(hands.voice, Level::Allow, Line::Connect);
+        if let Err(error) = hands.assume() {
+            hands.voice.say(&Entry::new(Level::Err, format!("error: {error}")));
+            say(hands.voice, Level::Deny, Line::Refused);
+            return refuse();
+        }
+        let arguments = self.invocation.arguments.iter().cloned().map(OsString::into_vec);
+        let cause = match arguments.map(CString::new).collect::<Result<Vec<_>, _>>() {
+            Ok(arguments) => process::become_program(&path, &arguments, hands.environment.as_deref()),
+            Err(cause) => cause.into(),
+        };
+        let error = Error::new("cannot execute", path.display().to_string(), cause);
+        hands.voice.say(&Entry::new(Level::Err, format!("error: {error}")));
+        refuse()
+    }
+
+    /// Leaves a connection unserved. A datagram is taken off the queue, and the process held for a
+    /// moment: under `wait` that throttles a flood of spoofed ones.
+    fn refuse(&self, fd: BorrowedFd<'_>, datagram: bool) -> i32 {
+        if datagram {
+            socket::drain(fd);
+        }
+        let default = Duration::from_secs(u64::from(datagram));
+        std::thread::sleep(self.settings.refuse_delay.unwrap_or(default));
+        0
+    }
+}
+
+fn inet(end: &socket::End) -> Option<std::net::SocketAddr> {
+    match end {
+        socket::End::Inet(address, _) => Some(*address),
+        socket::End::Local | socket::End::Unknown => None,
+    }
+}
+
+fn endpoint(end: &socket::End) -> Endpoint {
+    match end {
+        socket::End::Inet(address, text) => {
+            Endpoint::new(Fact::Known(text.clone().into_bytes()), Some(address.port()))
+        }
+        socket::End::Local => {
+            let name = b"localhost";
+            Endpoint::new(Fact::Known(name.to_vec()), None).named(Fact::Known(HostName::stated(name)))
+        }
+        socket::End::Unknown => Endpoint::unknown(),
+    }
+}

@@ -99,6 +99,27 @@ pub fn ip_options(fd: BorrowedFd<'_>) -> Vec<u8> {
     options.get(..length).unwrap_or_default().to_vec()
 }
 
+/// Whether IP options say which way the packets go (RFC 791 3.1: loose and strict source routes),
+/// looked at from the first byte on. Options that do not parse may hide one.
+pub fn is_source_routed(options: &[u8]) -> bool {
+    const END: u8 = 0;
+    const NO_OPERATION: u8 = 1;
+    const LOOSE: u8 = 0x83;
+    const STRICT: u8 = 0x89;
+    let mut left = options;
+    loop {
+        match left {
+            [] | [END, ..] => return false,
+            [LOOSE | STRICT, ..] => return true,
+            [NO_OPERATION, rest @ ..] => left = rest,
+            [_, length, ..] if *length >= 2 && usize::from(*length) <= left.len() => {
+                left = left.get(usize::from(*length)..).unwrap_or_default();
+            }
+            _ => return true,
+        }
+    }
+}
+
 /// Takes all IP options off the socket, so that no answer follows them.
 pub fn clear_ip_options(fd: BorrowedFd<'_>) -> io::Result<()> {
     // SAFETY: a null value of length 0 asks for no options; nothing is read through the pointer.
@@ -268,6 +289,18 @@ mod tests {
             other => panic!("{other:?}"),
         }
         assert!(!ends.datagram && ip_options(server.as_fd()).is_empty());
+    }
+
+    #[test]
+    fn source_routes_are_found_wherever_they_stand() {
+        let route = [0x83, 7, 4, 127, 0, 0, 1];
+        assert!(is_source_routed(&route));
+        assert!(is_source_routed(&[&[1][..], &route].concat()));
+        assert!(is_source_routed(&[&[7, 3, 4][..], &[0x89, 7, 4, 127, 0, 0, 1]].concat()));
+        assert!(is_source_routed(&[7, 0, 0]) && is_source_routed(&[7]), "what does not parse is no proof");
+        assert!(!is_source_routed(&[1, 1, 1, 1]) && !is_source_routed(&[]));
+        assert!(!is_source_routed(&[7, 11, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0]));
+        assert!(!is_source_routed(&[0, 0x83]), "nothing follows the end of the list");
     }
 
     #[test]
