@@ -97,13 +97,13 @@ fn server(request: &Request<'_>) -> Vec<u8> {
 /// `-`, which a command would take for an option. A *name* may not leave a directory either: no `/`,
 /// not `.` or `..`.
 pub fn clean(text: &[u8], name: bool) -> Vec<u8> {
-    let passes = |byte: u8| {
-        byte.is_ascii_alphanumeric() || b"!@%-_=+:,.".contains(&byte) || (byte == b'/' && !name)
-    };
+    let passes =
+        |byte: u8| byte.is_ascii_alphanumeric() || b"!@%-_=+:,.".contains(&byte) || (byte == b'/' && !name);
     if name && (text == b"." || text == b"..") {
         return vec![b'_'; text.len()];
     }
-    let kept = |(at, &byte): (usize, &u8)| if passes(byte) && !(at == 0 && byte == b'-') { byte } else { b'_' };
+    let kept =
+        |(at, &byte): (usize, &u8)| if passes(byte) && !(at == 0 && byte == b'-') { byte } else { b'_' };
     text.iter().enumerate().map(kept).collect()
 }
 
@@ -123,8 +123,14 @@ mod tests {
 
     #[test]
     fn letters() {
-        assert_eq!(expanded("%a %n %h %c %u", "h.example.com", "joe"), "192.0.2.7 h.example.com h.example.com joe@h.example.com joe");
-        assert_eq!(expanded("%A %N %H %s %d %p %r %R", "x", "y"), "unknown unknown unknown in.testd in.testd 99 4711 0");
+        assert_eq!(
+            expanded("%a %n %h %c %u", "h.example.com", "joe"),
+            "192.0.2.7 h.example.com h.example.com joe@h.example.com joe"
+        );
+        assert_eq!(
+            expanded("%A %N %H %s %d %p %r %R", "x", "y"),
+            "unknown unknown unknown in.testd in.testd 99 4711 0"
+        );
         assert_eq!(expanded("100%% %y|%", "x", "y"), "100% |%");
     }
 

@@ -325,7 +325,9 @@ mod tests {
             assert!(HostName::from_dns(good.as_bytes()).is_some(), "{good}");
         }
         let long = format!("{}.com", "a".repeat(124));
-        for bad in ["", ".", "a..b", "a.", "-oQ/tmp", "a.-b", "$(id)", "a b", "a\nb", "a)b", "caf\u{e9}", &long] {
+        for bad in
+            ["", ".", "a..b", "a.", "-oQ/tmp", "a.-b", "$(id)", "a b", "a\nb", "a)b", "caf\u{e9}", &long]
+        {
             assert!(HostName::from_dns(bad.as_bytes()).is_none(), "{bad:?}");
         }
     }

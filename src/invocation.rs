@@ -1,6 +1,6 @@
 //! How were we called: by inetd, by a command line, or as a listener?
 //!
-//! inetd gives argv[0] and nothing of it is ours; no argument is parsed then, whatever it looks like.
+//! inetd gives `argv[0]` and nothing of it is ours; no argument is parsed then, whatever it looks like.
 //! Only under our own name, `tcpd`, are there options: a program that was to run "tcpd" under inetd
 //! would otherwise execute itself for ever.
 
@@ -146,7 +146,8 @@ fn command() -> Command {
     };
     let log = |text: &str| LogTo::named(text.as_bytes()).ok_or("syslog or stderr is wanted");
     let count = |text: &str| text.parse().ok().filter(|&n: &usize| n > 0).ok_or("a number above 0 is wanted");
-    let address = |text: &str| text.parse::<SocketAddr>().map_err(|_| "ADDR:PORT is wanted, an IPv6 ADDR in brackets");
+    let address =
+        |text: &str| text.parse::<SocketAddr>().map_err(|_| "ADDR:PORT is wanted, an IPv6 ADDR in brackets");
     let server = value_parser!(OsString);
     Command::new(OWN_NAME)
         .version(env!("CARGO_PKG_VERSION"))
@@ -177,10 +178,16 @@ mod tests {
     #[test]
     fn inetd_mode_parses_nothing() {
         let i = call(&["in.ftpd", "--help", "-l"]).expect("inetd mode");
-        assert_eq!((i.daemon.as_slice(), i.path(Path::new("/usr/sbin"))), (&b"in.ftpd"[..], "/usr/sbin/in.ftpd".into()));
+        assert_eq!(
+            (i.daemon.as_slice(), i.path(Path::new("/usr/sbin"))),
+            (&b"in.ftpd"[..], "/usr/sbin/in.ftpd".into())
+        );
         assert_eq!(i.arguments, ["in.ftpd", "--help", "-l"]);
         let i = call(&["/usr/libexec/ftpd", "--allow", "x"]).expect("inetd mode");
-        assert_eq!((i.daemon.as_slice(), i.path(Path::new("/usr/sbin"))), (&b"ftpd"[..], "/usr/libexec/ftpd".into()));
+        assert_eq!(
+            (i.daemon.as_slice(), i.path(Path::new("/usr/sbin"))),
+            (&b"ftpd"[..], "/usr/libexec/ftpd".into())
+        );
         assert_eq!(i.arguments, ["ftpd", "--allow", "x"]);
         assert_eq!(call(&["../sbin/x"]).expect("inetd mode").daemon, b"../sbin/x");
         assert_eq!(call(&["/bin/"]).expect("inetd mode").daemon, b"");
@@ -190,13 +197,30 @@ mod tests {
 
     #[test]
     fn the_command_line() {
-        let i = call(&["/usr/sbin/tcpd", "--allow", "a", "--log", "stderr", "/usr/sbin/in.fingerd", "-x", "--deny"]).expect("parses");
+        let i = call(&[
+            "/usr/sbin/tcpd",
+            "--allow",
+            "a",
+            "--log",
+            "stderr",
+            "/usr/sbin/in.fingerd",
+            "-x",
+            "--deny",
+        ])
+        .expect("parses");
         assert_eq!((i.allow.as_deref(), i.log), (Some(Path::new("a")), Some(LogTo::Stderr)));
         assert_eq!((i.daemon.as_slice(), i.deny), (&b"in.fingerd"[..], None));
         assert_eq!(i.arguments, ["in.fingerd", "-x", "--deny"]);
-        let i = call(&["tcpd", "--listen", "[::1]:79", "--listen", "127.0.0.1:79", "--", "/x/y", "--z"]).expect("parses");
+        let i = call(&["tcpd", "--listen", "[::1]:79", "--listen", "127.0.0.1:79", "--", "/x/y", "--z"])
+            .expect("parses");
         assert_eq!((i.listen.len(), i.arguments.len()), (2, 2));
-        for wrong in [&["tcpd"][..], &["tcpd", "--alow", "x", "/y"], &["tcpd", "--log", "x", "/y"], &["tcpd", "--listen", "79", "/y"], &["tcpd", "--max-connections", "5", "/y"]] {
+        for wrong in [
+            &["tcpd"][..],
+            &["tcpd", "--alow", "x", "/y"],
+            &["tcpd", "--log", "x", "/y"],
+            &["tcpd", "--listen", "79", "/y"],
+            &["tcpd", "--max-connections", "5", "/y"],
+        ] {
             assert!(matches!(call(wrong), Err(Instead::Usage(_))), "{wrong:?}");
         }
         assert!(matches!(call(&["tcpd", "--help"]), Err(Instead::Show(text)) if text.contains("inetd.conf")));

@@ -1,4 +1,64 @@
-//! map
+//! The house of tcpd-rs: a memory-safe successor of the TCP Wrapper.
+//!
+//! One idea: **bytes → Table · facts → Request · (Table, Request) → Decision · Decision → deeds ·
+//! deeds → log line.** Arrows go one way. Every program is one path along them. Nothing decides while
+//! acting; nothing acts while deciding.
+//!
+//! # Rooms and floors
+//!
+//! A floor imports only from floors below it; `tests/floors.rs` fails on any other arrow.
+//!
+//! | floor | room | the question it answers |
+//! |---|---|---|
+//! | 0 words | [`error`] | what went wrong, and where? |
+//! | | [`facts`] | who is calling whom, and whom do we ask? |
+//! | 1 language | [`rules`] | what are rules made of? |
+//! | | [`rules::grammar`] | what do these bytes say? (nom lives here) |
+//! | | [`rules::options`] | what does an option mean? |
+//! | 2 thought | [`verdict`] | served or refused? |
+//! | | `verdict::matcher` | does a rule match? |
+//! | | [`expand`] | what may foreign text say in a command? |
+//! | | [`logline`] | in which words? |
+//! | cellar | [`sys`] | files, sockets, processes, databases, syslogd: small, safe, typed |
+//! | 3 deeds | [`tables`] | what stands in this rule file? |
+//! | | [`lookup`] | who answers from the net, and for how long do we wait? |
+//! | | [`voice`] | to whom is it said? |
+//! | | [`actions`] | what is done about a decision? |
+//! | | [`settings`] | what did tcpd.conf(5) say? |
+//! | | [`listen`] | who accepts, where there is no inetd? |
+//! | 4 doors | [`invocation`] | how were we called? |
+//! | | `bin/tcpd.rs` | the wrapper: one connection, from the descriptor to the server |
+//!
+//! # Where the plan was departed from, and why
+//!
+//! * **The cursor is the table.** A rule that does not hold after all (`aclexec`) is followed by asking
+//!   the same tables for their next entry; a table read lazily has a position anyway, and a second
+//!   notion of it could only disagree.
+//! * **Remarks travel in the decision**, as [`error::Problem`]s in the order they came up, and are
+//!   logged before the first deed. Doubts about names wait in the [`facts::Request`] for whoever knows
+//!   the rule that asked.
+//! * **Options have a file of their own** ([`rules::options`]): table, splitter and types are one
+//!   question, grammar is another.
+//! * **[`voice`] is a room**: the two severities belong to the connection, not to the hands of one rule
+//!   and not to the channel.
+//! * **`main` is the C one.** The start-up of Rust's runtime ignores SIGPIPE and opens the null device
+//!   on closed descriptors; a server would inherit the first, and the second hides that there is no
+//!   connection. The bin has one `unsafe` attribute for it and no other.
+//! * **The cellar knows [`error`]**, for the system's words without Rust's number behind them.
+//! * **`setenv` does not touch the process.** The environment is kept as a list and given to whatever is
+//!   executed: a lookup thread may still be reading the real one.
+
+#![warn(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::unreachable,
+    clippy::indexing_slicing,
+    clippy::string_slice,
+    clippy::undocumented_unsafe_blocks,
+    unsafe_op_in_unsafe_fn
+)]
+
 pub mod actions;
 pub mod error;
 pub mod expand;

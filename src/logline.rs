@@ -128,9 +128,7 @@ impl Line {
         }
         if let Some(rest) = text.strip_prefix(b"refused connect from ") {
             return match rest.strip_suffix(WITH_ROUTE) {
-                Some(client) => {
-                    Caller::read(client).map(|(user, host)| Line::SourceRoute { user, host })
-                }
+                Some(client) => Caller::read(client).map(|(user, host)| Line::SourceRoute { user, host }),
                 None => read_caller(rest).map(Line::Refused),
             };
         }
@@ -294,7 +292,9 @@ fn sentence(problem: &Problem) -> Vec<u8> {
         What::TwoWays { word, why } => {
             let mut text = b"\"".to_vec();
             text.extend(lossy(word));
-            text.extend_from_slice(format!("\"{} can be read in two ways ({}): ", column(), readings(*why)).as_bytes());
+            text.extend_from_slice(
+                format!("\"{} can be read in two ways ({}): ", column(), readings(*why)).as_bytes(),
+            );
             text.extend_from_slice(b"it may refuse, it never grants");
             return text;
         }
@@ -362,10 +362,9 @@ fn name_sentence(doubt: &NameDoubt) -> Vec<u8> {
         NameDoubt::OtherAddress { address, name } => {
             join(&[b"host name/address mismatch: ", address.as_bytes(), b" != ", &foreign(name)])
         }
-        NameDoubt::Numeric { name } => join(&[
-            b"host name/name mismatch: reverse lookup results in non-FQDN ",
-            &foreign(name),
-        ]),
+        NameDoubt::Numeric { name } => {
+            join(&[b"host name/name mismatch: reverse lookup results in non-FQDN ", &foreign(name)])
+        }
         NameDoubt::NoHostName { address, name } => join(&[
             b"can't verify hostname: reverse lookup of ",
             address.as_bytes(),
@@ -426,7 +425,8 @@ mod tests {
     fn lines_are_read_back() {
         let route = Line::SourceRoute { user: None, host: b"192.0.2.7".to_vec() };
         let options = Line::IpOptions { user: None, host: b"h".to_vec(), options: vec![7, 0x0b] };
-        let twist = Line::Twist { user: Some(b"u".to_vec()), host: b"h".to_vec(), command: b"echo a to b".to_vec() };
+        let twist =
+            Line::Twist { user: Some(b"u".to_vec()), host: b"h".to_vec(), command: b"echo a to b".to_vec() };
         for line in [route, options, twist] {
             assert_eq!(Line::read(&line.print()), Some(line));
         }

@@ -126,7 +126,8 @@ impl Ask for Live {
         let reply = socket::ident(client, server, deadline);
         match reply.as_deref().and_then(grammar::ident_reply) {
             Some((remote, local, user))
-                if (remote, local) == (client.port(), server.port()) && !user.eq_ignore_ascii_case(b"unknown") =>
+                if (remote, local) == (client.port(), server.port())
+                    && !user.eq_ignore_ascii_case(b"unknown") =>
             {
                 Fact::Known(UserName::stated(user))
             }
@@ -162,7 +163,12 @@ impl Ask for Live {
             return Ok(Identity { user: name, uid: None, gid, groups: gid.into_iter().collect() });
         };
         let account = netdb::account(user, gid).ok_or(NoSuch::User)?;
-        Ok(Identity { user: user.to_vec(), uid: Some(account.uid), gid: Some(account.gid), groups: account.groups })
+        Ok(Identity {
+            user: user.to_vec(),
+            uid: Some(account.uid),
+            gid: Some(account.gid),
+            groups: account.groups,
+        })
     }
 
     fn interface_exists(&self, name: &[u8]) -> bool {

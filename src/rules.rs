@@ -90,9 +90,8 @@ pub struct List<'a>(pub &'a [u8]);
 
 impl<'a> List<'a> {
     pub fn items(self) -> impl Iterator<Item = Item<'a>> {
-        grammar::words(self.0).map(|word| {
-            if word.eq_ignore_ascii_case(b"EXCEPT") { Item::Except } else { Item::Word(word) }
-        })
+        grammar::words(self.0)
+            .map(|word| if word.eq_ignore_ascii_case(b"EXCEPT") { Item::Except } else { Item::Word(word) })
     }
 }
 

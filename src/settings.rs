@@ -195,7 +195,10 @@ pub fn parse(text: &[u8], file: &Arc<Path>) -> Reading {
                     Some(()) => continue,
                     None => {
                         reading.refuses |= key.matters;
-                        (value, SettingFlaw::BadValue { key: key.name, value: value.to_vec(), wants: key.wants })
+                        (
+                            value,
+                            SettingFlaw::BadValue { key: key.name, value: value.to_vec(), wants: key.wants },
+                        )
                     }
                 },
             },

@@ -125,7 +125,9 @@ impl TextTable {
                 }
                 match self.chunk.refill(file) {
                     Ok(true) => continue,
-                    Ok(false) if self.joined.is_empty() && self.chunk.unused().is_empty() => return Found::End,
+                    Ok(false) if self.joined.is_empty() && self.chunk.unused().is_empty() => {
+                        return Found::End;
+                    }
                     Ok(false) => return Found::Unfinished,
                     Err(error) => return Found::Failed(error),
                 }
@@ -292,7 +294,11 @@ mod tests {
         loop {
             match table.next() {
                 Entry::Line(line, _) => {
-                    let shown = if line.text.len() > 60 { format!("{} bytes", line.text.len()) } else { String::from_utf8_lossy(line.text).into_owned() };
+                    let shown = if line.text.len() > 60 {
+                        format!("{} bytes", line.text.len())
+                    } else {
+                        String::from_utf8_lossy(line.text).into_owned()
+                    };
                     seen.push((line.number, shown));
                 }
                 Entry::Broken(problems) => {
@@ -310,7 +316,10 @@ mod tests {
 
     #[test]
     fn lines_are_joined_and_counted() {
-        assert_eq!(lines("join", b"a\nb\\\nc\\\n\\\nd\n\ne\n"), said(&[(1, "a"), (5, "bcd"), (6, ""), (7, "e")]));
+        assert_eq!(
+            lines("join", b"a\nb\\\nc\\\n\\\nd\n\ne\n"),
+            said(&[(1, "a"), (5, "bcd"), (6, ""), (7, "e")])
+        );
         assert_eq!(lines("two", b"a\\\\\nb\n"), said(&[(2, "a\\b")]));
         assert_eq!(lines("only", b"\\\n\\\n"), said(&[]));
         assert_eq!(lines("crlf", b"a\\\r\nb\n"), said(&[(1, "a\\\r"), (2, "b")]));
@@ -351,7 +360,8 @@ mod tests {
         let mut table = TextTable::new(&scratch.0);
         for _ in 0..=REREADS_MAX {
             assert!(matches!(table.next(), Entry::Line(..)));
-            let longer = std::fs::read(&scratch.0).map(|text| [text, b"b\n".to_vec()].concat()).expect("reads");
+            let longer =
+                std::fs::read(&scratch.0).map(|text| [text, b"b\n".to_vec()].concat()).expect("reads");
             std::fs::write(&scratch.0, longer).expect("writes");
             loop {
                 match table.next() {
@@ -374,7 +384,8 @@ mod tests {
             true
         });
         assert_eq!(end, ListEnd::Read);
-        let expected: Vec<Vec<u8>> = [b"a".to_vec(), b"b".to_vec(), long.into_bytes(), b"cde".to_vec(), b"f".to_vec()].into();
+        let expected: Vec<Vec<u8>> =
+            [b"a".to_vec(), b"b".to_vec(), long.into_bytes(), b"cde".to_vec(), b"f".to_vec()].into();
         assert_eq!(words, expected);
     }
 }

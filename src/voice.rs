@@ -71,7 +71,8 @@ impl Voice {
             }
             Channel::Stderr(file, speaker) => {
                 let head = format!("[{}]: ", speaker.pid);
-                let parts = [timestamp().as_bytes(), b" ", &speaker.tag, head.as_bytes(), &entry.text, b"\n"].concat();
+                let parts = [timestamp().as_bytes(), b" ", &speaker.tag, head.as_bytes(), &entry.text, b"\n"]
+                    .concat();
                 // A reader that is gone changes no verdict.
                 let _ = file.write_all(&parts);
             }

@@ -1,9 +1,9 @@
 //! tcpd(8): takes a connection, decides, logs, springs the traps, becomes the server, and is gone.
 //!
-//! The program is [`serve`], read from top to bottom. What stands round it keeps three promises:
+//! The program is `Call::serve`, read from top to bottom. What stands round it keeps three promises:
 //! nothing of ours is ever written to a descriptor that may be the client; a panic anywhere is a
 //! logged refusal; the server finds its process as inetd made it. For the last there is no Rust
-//! runtime start-up here ([`main`] is the C one), which would ignore SIGPIPE and open closed
+//! runtime start-up here (`main` is the C one), which would ignore SIGPIPE and open closed
 //! descriptors.
 
 #![no_main]
@@ -19,6 +19,7 @@ use wrap::actions::{Outcome, RealHands, settle};
 use wrap::error::Error;
 use wrap::facts::{DaemonName, Endpoint, Fact, HostName, Request, Side, Transport};
 use wrap::invocation::{Instead, Invocation, OWN_NAME, read};
+use wrap::listen;
 use wrap::logline::{self, Caller, Entry, Level, Line};
 use wrap::lookup::Live;
 use wrap::settings::{self, LogTo, Reading, Resolve, Settings};
@@ -26,7 +27,6 @@ use wrap::sys::{process, socket, syslog};
 use wrap::tables::TextTable;
 use wrap::verdict::Tables;
 use wrap::voice::{Speaker, Voice};
-use wrap::listen;
 
 /// Exit status of a wrong call. A refusal is 0, as under the reference.
 const USAGE: i32 = 2;

@@ -27,7 +27,9 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 
 type Read<'a, T> = IResult<&'a [u8], T>;
 
+/// ```text
 /// separator = " " | TAB | CR | LF | "," ;
+/// ```
 pub fn is_separator(byte: u8) -> bool {
     matches!(byte, b' ' | b'\t' | b'\r' | b'\n' | b',')
 }
@@ -36,14 +38,18 @@ fn is_blank(byte: u8) -> bool {
     matches!(byte, b' ' | b'\t' | b'\r' | b'\n')
 }
 
+/// ```text
 /// list = { separator } { word { separator } } ;
+/// ```
 pub fn words(list: &[u8]) -> impl Iterator<Item = &[u8]> {
     list.split(|&byte| is_separator(byte)).filter(|word| !word.is_empty())
 }
 
+/// ```text
 /// line    = comment | blanks | rule ;
 /// comment = "#" { any } ;                      (in column 1 only)
 /// rule    = list ":" list [ ":" options ] ;    (colons inside brackets do not count)
+/// ```
 pub fn line(text: &[u8]) -> Parsed<'_> {
     if text.first() == Some(&b'#') || text.iter().all(|&byte| is_blank(byte)) {
         return Parsed::Nothing;
@@ -115,7 +121,9 @@ fn field(text: &[u8], clients: bool) -> Field<'_> {
     }
 }
 
+/// ```text
 /// bare = address6 [ "%" scope ] [ "/" length ] ;
+/// ```
 ///
 /// The length of a bare IPv6 pattern at the start of `text`, 0 if there is none: the run of letters,
 /// digits and `:.%/` up to a separator if the whole of it is one, else up to the last colon that is
@@ -142,14 +150,17 @@ fn bare_length(text: &[u8]) -> usize {
 /// A whole word that is a bare IPv6 address or network.
 pub fn bare(word: &[u8]) -> Option<(Address6<'_>, Option<u8>)> {
     fn length(text: &[u8]) -> Read<'_, u8> {
-        map_opt(digit1, |digits| std::str::from_utf8(digits).ok()?.parse().ok().filter(|&n| n <= 128)).parse(text)
+        map_opt(digit1, |digits| std::str::from_utf8(digits).ok()?.parse().ok().filter(|&n| n <= 128))
+            .parse(text)
     }
     let address = map_opt(take_while1(|byte| byte != b'/'), address6);
     let mut whole = all_consuming(pair(address, opt(preceded(char('/'), length))));
     whole.parse(word).ok().map(|(_, bare)| bare)
 }
 
+/// ```text
 /// address6 = as inet_pton(3), with the scope of a link-local address behind "%".
+/// ```
 pub fn address6(text: &[u8]) -> Option<Address6<'_>> {
     let read: Read<'_, (&[u8], Option<&[u8]>)> =
         pair(take_while1(|byte| byte != b'%'), opt(preceded(char('%'), rest))).parse(text);
@@ -167,7 +178,9 @@ pub fn scope_number(scope: &[u8]) -> bool {
     std::str::from_utf8(scope).is_ok_and(|s| s.parse::<u32>().is_ok() && !s.starts_with('+'))
 }
 
+/// ```text
 /// address4 = octet "." octet "." octet "." octet ;   as inet_addr(3): octal and hexadecimal, too
+/// ```
 ///
 /// 255.255.255.255 is taken for "no address", as the reference takes it.
 pub fn address4(text: &[u8]) -> Option<u32> {
@@ -182,12 +195,18 @@ pub fn address4(text: &[u8]) -> Option<u32> {
     Some(u32::from_be_bytes([a, b, c, d])).filter(|&ip| ip != u32::MAX)
 }
 
+/// ```text
 /// octet = ( "0x" hex { hex } ) | ( "0" { octal } ) | ( digit { digit } ) ;   at most 255
+/// ```
 fn octet(text: &[u8]) -> Read<'_, u8> {
     let number = |radix| {
         move |digits: &[u8]| {
             let text = std::str::from_utf8(digits).ok()?;
-            if text.is_empty() { Some(0) } else { u8::from_str_radix(text.trim_start_matches('0'), radix).ok().or(zeros(text)) }
+            if text.is_empty() {
+                Some(0)
+            } else {
+                u8::from_str_radix(text.trim_start_matches('0'), radix).ok().or(zeros(text))
+            }
         }
     };
     alt((
@@ -226,8 +245,10 @@ fn split_outside(text: &[u8], at: u8, skip: usize) -> Option<(&[u8], &[u8])> {
     Some((text.get(..found)?, text.get(found + 1..)?))
 }
 
+/// ```text
 /// daemon = process [ "@" host ] ;
 /// process = port | text ;
+/// ```
 pub fn daemon_pattern(word: &[u8]) -> DaemonPattern<'_> {
     let (process, host) = match split_outside(word, b'@', 1) {
         Some((process, host)) => (process, Some(host_pattern(host))),
@@ -240,25 +261,32 @@ pub fn daemon_pattern(word: &[u8]) -> DaemonPattern<'_> {
     DaemonPattern { process, host }
 }
 
+/// ```text
 /// port = [ "+" ] digit { digit } ;   at most 65535, else it is a name
+/// ```
 fn port(word: &[u8]) -> Option<u16> {
     let digits: Read<'_, &[u8]> = all_consuming(preceded(opt(char('+')), digit1)).parse(word);
-    std::str::from_utf8(digits.ok()?.1).ok()?.trim_start_matches('0').parse().ok().or_else(|| {
-        word.iter().all(|&byte| byte == b'0' || byte == b'+').then_some(0)
-    })
+    std::str::from_utf8(digits.ok()?.1)
+        .ok()?
+        .trim_start_matches('0')
+        .parse()
+        .ok()
+        .or_else(|| word.iter().all(|&byte| byte == b'0' || byte == b'+').then_some(0))
 }
 
+/// ```text
 /// client = [ user "@" ] host ;
+/// ```
 pub fn client_pattern(word: &[u8]) -> ClientPattern<'_> {
     match split_outside(word, b'@', 1) {
-        Some((user, host)) => {
-            ClientPattern { user: Some(text_pattern(user)), host: host_pattern(host) }
-        }
+        Some((user, host)) => ClientPattern { user: Some(text_pattern(user)), host: host_pattern(host) },
         None => ClientPattern { user: None, host: host_pattern(word) },
     }
 }
 
+/// ```text
 /// host = "@" netgroup | "/" path | "KNOWN" | "LOCAL" | network | bare | text ;
+/// ```
 pub fn host_pattern(word: &[u8]) -> HostPattern<'_> {
     match word.first() {
         Some(b'@') => return HostPattern::Netgroup(word.get(1..).unwrap_or_default()),
@@ -282,7 +310,9 @@ pub fn host_pattern(word: &[u8]) -> HostPattern<'_> {
     HostPattern::Text { pattern: text_pattern(word), may_be_name }
 }
 
+/// ```text
 /// network = address4 "/" ( address4 | number ) | "[" address6 "]" "/" number ;
+/// ```
 fn network<'a>(net: &'a [u8], mask: &'a [u8]) -> HostPattern<'a> {
     match (address4(net), bracketed(net)) {
         (Some(net), _) => network4(net, mask),
@@ -335,7 +365,9 @@ fn bracketed(text: &[u8]) -> Option<Address6<'_>> {
     address6(inner.ok()?.1)
 }
 
+/// ```text
 /// text = glob | "." suffix | "ALL" | "KNOWN" | prefix "." | "[" address6 "]" | exact ;   in this order
+/// ```
 pub fn text_pattern(word: &[u8]) -> TextPattern<'_> {
     if word.iter().any(|&byte| matches!(byte, b'*' | b'?')) {
         TextPattern::Glob(word)
@@ -354,7 +386,9 @@ pub fn text_pattern(word: &[u8]) -> TextPattern<'_> {
     }
 }
 
+/// ```text
 /// reply = number "," number ":" "USERID" ":" opsys ":" user ... ;   RFC 1413, as the reference reads it
+/// ```
 ///
 /// The two ports and the user, the first non-blank word of the last field, at most 255 bytes of it.
 /// Blanks may stand round every token. None where the line is an ERROR or anything else.
@@ -380,10 +414,15 @@ pub fn ident_reply(reply: &[u8]) -> Option<(u16, u16, &[u8])> {
     Some((remote, local, user))
 }
 
+/// Key and value, or where a line stops being a setting.
+pub type Setting<'a> = Result<(&'a [u8], &'a [u8]), &'a [u8]>;
+
+/// ```text
 /// setting = key blanks value ;   one line of tcpd.conf(5), `#` and what follows it removed
+/// ```
 ///
 /// Key and value, or the text at which it stops being a setting. None for an empty line.
-pub fn setting(text: &[u8]) -> Option<Result<(&[u8], &[u8]), &[u8]>> {
+pub fn setting(text: &[u8]) -> Option<Setting<'_>> {
     let text = text.split(|&byte| byte == b'#').next().unwrap_or_default().trim_ascii();
     if text.is_empty() {
         return None;
@@ -399,7 +438,9 @@ pub fn setting(text: &[u8]) -> Option<Result<(&[u8], &[u8]), &[u8]>> {
     })
 }
 
+/// ```text
 /// numbers = number { "." number } ;   what inet_aton(3) and inet_pton(3) take for an address
+/// ```
 pub fn is_numeric_address(text: &[u8]) -> bool {
     let number = alt((recognize(preceded(tag_no_case("0x"), hex_digit1)), digit1));
     let four: Read<'_, Vec<&[u8]>> = all_consuming(separated_list1(char('.'), number)).parse(text);
@@ -481,7 +522,10 @@ mod tests {
             assert_eq!(address4(bad.as_bytes()), None, "{bad}");
         }
         assert_eq!(address4(b"00.000.0.0"), Some(0));
-        assert_eq!((port(b"22"), port(b"+22"), port(b"0"), port(b"65536"), port(b"-1")), (Some(22), Some(22), Some(0), None, None));
+        assert_eq!(
+            (port(b"22"), port(b"+22"), port(b"0"), port(b"65536"), port(b"-1")),
+            (Some(22), Some(22), Some(0), None, None)
+        );
         let length = |text: &str| match host_pattern(text.as_bytes()) {
             HostPattern::Net4 { mask, doubt, .. } => (Some(mask.count_ones()), doubt),
             _ => (None, None),

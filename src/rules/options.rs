@@ -112,14 +112,17 @@ fn trim(text: &[u8]) -> &[u8] {
     text.get(from..to).unwrap_or_default()
 }
 
+/// ```text
 /// options = option { ":" option } ;                    (`\:` is a colon inside an option)
 /// option  = { blank } keyword [ blanks ] [ "=" ] [ blanks ] value { blank } ;
+/// ```
 pub fn fields(options: &[u8]) -> impl Iterator<Item = Field<'_>> {
     let mut left = Some(options);
     std::iter::from_fn(move || {
         let text = left?;
         let is_end = |&at: &usize| {
-            text.get(at) == Some(&b':') && at.checked_sub(1).is_none_or(|before| text.get(before) != Some(&b'\\'))
+            text.get(at) == Some(&b':')
+                && at.checked_sub(1).is_none_or(|before| text.get(before) != Some(&b'\\'))
         };
         let end = (0..text.len()).find(is_end);
         left = end.and_then(|end| text.get(end + 1..));
@@ -216,9 +219,23 @@ fn number(value: &[u8], radix: u32) -> Option<i32> {
 
 const LEVELS: [&str; 8] = ["emerg", "alert", "crit", "err", "warning", "notice", "info", "debug"];
 const FACILITIES: [(&str, u8); 17] = [
-    ("kern", 0), ("user", 1), ("mail", 2), ("daemon", 3), ("auth", 4), ("lpr", 6), ("news", 7), ("uucp", 8),
-    ("cron", 9), ("local0", 16), ("local1", 17), ("local2", 18), ("local3", 19), ("local4", 20),
-    ("local5", 21), ("local6", 22), ("local7", 23),
+    ("kern", 0),
+    ("user", 1),
+    ("mail", 2),
+    ("daemon", 3),
+    ("auth", 4),
+    ("lpr", 6),
+    ("news", 7),
+    ("uucp", 8),
+    ("cron", 9),
+    ("local0", 16),
+    ("local1", 17),
+    ("local2", 18),
+    ("local3", 19),
+    ("local4", 20),
+    ("local5", 21),
+    ("local6", 22),
+    ("local7", 23),
 ];
 
 /// The number of a syslog facility, by its name in syslog.conf(5).
@@ -226,7 +243,9 @@ pub fn facility(name: &[u8]) -> Option<u8> {
     FACILITIES.iter().find(|(n, _)| name.eq_ignore_ascii_case(n.as_bytes())).map(|&(_, number)| number)
 }
 
+/// ```text
 /// severity = [ facility "." ] level ;
+/// ```
 fn severity(value: &[u8], _: &Typing<'_>) -> Result<Deed, OptionFlaw> {
     let fail = |text: &[u8]| bad("syslog facility or severity", text);
     let (facility, level) = match value.iter().position(|&b| b == b'.') {
@@ -267,7 +286,9 @@ fn umask(value: &[u8], _: &Typing<'_>) -> Result<Deed, OptionFlaw> {
     mask.map(Deed::Umask).ok_or_else(|| bad("umask value", value))
 }
 
+/// ```text
 /// setenv = name [ blanks value ] ;   the name without "="
+/// ```
 fn setenv(value: &[u8], _: &Typing<'_>) -> Result<Deed, OptionFlaw> {
     let (name, _) = assignment(value);
     if name.contains(&b'=') { Err(bad("environment name", name)) } else { Ok(Deed::Setenv) }
@@ -280,7 +301,9 @@ pub fn assignment(text: &[u8]) -> (&[u8], &[u8]) {
     (name, trim(value))
 }
 
+/// ```text
 /// user = name [ "." group ] ;
+/// ```
 fn user(value: &[u8], typing: &Typing<'_>) -> Result<Deed, OptionFlaw> {
     let (name, group) = match value.iter().position(|&b| b == b'.') {
         Some(dot) => (value.get(..dot).unwrap_or_default(), value.get(dot + 1..)),
@@ -323,15 +346,30 @@ mod tests {
 
     #[test]
     fn every_option_is_typed() {
-        assert_eq!(typed(" Nice=4 :umask 077: linger +3:keepalive"), Ok(vec![Deed::Nice(4), Deed::Umask(0o77), Deed::Linger(3), Deed::Keepalive]));
-        assert_eq!(typed("severity Mail.Info"), Ok(vec![Deed::Severity(Priority { facility: Some(2), level: 6 })]));
+        assert_eq!(
+            typed(" Nice=4 :umask 077: linger +3:keepalive"),
+            Ok(vec![Deed::Nice(4), Deed::Umask(0o77), Deed::Linger(3), Deed::Keepalive])
+        );
+        assert_eq!(
+            typed("severity Mail.Info"),
+            Ok(vec![Deed::Severity(Priority { facility: Some(2), level: 6 })])
+        );
         assert_eq!(typed("rfc931: nice:deny"), Ok(vec![Deed::Rfc931(None), Deed::Nice(10), Deed::Deny]));
         assert_eq!(typed("deny: nice"), Err(OptionFlaw::NotAtEnd(b"deny".to_vec())));
         assert_eq!(typed(""), Err(OptionFlaw::MissingName));
         assert_eq!(typed("allow x"), Err(OptionFlaw::TakesNoValue(b"allow".to_vec())));
         assert_eq!(typed("Spawn"), Err(OptionFlaw::NeedsValue(b"Spawn".to_vec())));
         assert_eq!(typed("twsit x"), Err(OptionFlaw::BadName(b"twsit".to_vec())));
-        for wrong in ["nice 0x5", "nice 3.5", "umask 9", "umask 1000", "linger -1", "rfc931 0", "severity none", "setenv A=B c"] {
+        for wrong in [
+            "nice 0x5",
+            "nice 3.5",
+            "umask 9",
+            "umask 1000",
+            "linger -1",
+            "rfc931 0",
+            "severity none",
+            "setenv A=B c",
+        ] {
             assert!(matches!(typed(wrong), Err(OptionFlaw::BadValue { .. })), "{wrong}");
         }
         assert_eq!(typed("user nosuch"), Err(OptionFlaw::UnknownUser(b"nosuch".to_vec())));

@@ -61,7 +61,11 @@ pub fn open(path: &Path) -> io::Result<Opened> {
     if meta.file_type().is_char_device() && null {
         return Ok(Opened::Nothing);
     }
-    Err(if meta.is_dir() { io::Error::from_raw_os_error(libc::EISDIR) } else { io::Error::other("Not a regular file") })
+    Err(if meta.is_dir() {
+        io::Error::from_raw_os_error(libc::EISDIR)
+    } else {
+        io::Error::other("Not a regular file")
+    })
 }
 
 /// Why an open file is not to be trusted with the security of this machine, if so: it belongs to

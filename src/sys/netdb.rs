@@ -32,7 +32,8 @@ pub fn within<T: Send + 'static>(deadline: Instant, work: impl FnOnce() -> T + S
     if started.is_err() {
         return Timed::Died;
     }
-    match wait.recv_timeout(deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(1))) {
+    match wait.recv_timeout(deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(1)))
+    {
         Ok(done) => Timed::Done(done),
         Err(RecvTimeoutError::Timeout) => Timed::TooSlow,
         Err(RecvTimeoutError::Disconnected) => Timed::Died,
@@ -53,7 +54,8 @@ pub fn reverse(ip: IpAddr) -> Reverse {
     match getnameinfo(&SocketAddr::new(ip, 0), libc::NI_NAMEREQD) {
         Ok((name, _)) => Reverse::Name(name),
         Err(error) => {
-            let known = [libc::EAI_AGAIN, libc::EAI_FAIL, libc::EAI_NONAME, libc::EAI_NODATA, libc::EAI_FAMILY];
+            let known =
+                [libc::EAI_AGAIN, libc::EAI_FAIL, libc::EAI_NONAME, libc::EAI_NODATA, libc::EAI_FAMILY];
             if known.contains(&error.error_num()) || error.error_num() == libc::EAI_MEMORY {
                 Reverse::Nothing
             } else {
@@ -83,7 +85,12 @@ pub fn forward(name: &str, six: bool) -> Option<(Option<String>, Vec<IpAddr>)> {
 
 unsafe extern "C" {
     // netdb.h; the libc crate does not declare it.
-    fn innetgr(group: *const c_char, host: *const c_char, user: *const c_char, domain: *const c_char) -> c_int;
+    fn innetgr(
+        group: *const c_char,
+        host: *const c_char,
+        user: *const c_char,
+        domain: *const c_char,
+    ) -> c_int;
 }
 
 /// Whether a netgroup holds a host, in this machine's NIS domain if it has one.

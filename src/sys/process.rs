@@ -10,8 +10,8 @@ use nix::fcntl::{FcntlArg, OFlag, fcntl, open};
 use nix::sys::stat::{Mode, umask};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{
-    ForkResult, Gid, Pid, Uid, dup2_stderr, dup2_stdin, dup2_stdout, execv, execve, fork, getgroups, getresgid,
-    getresuid, setgroups, setresgid, setresuid,
+    ForkResult, Gid, Pid, Uid, dup2_stderr, dup2_stdin, dup2_stdout, execv, execve, fork, getgroups,
+    getresgid, getresuid, setgroups, setresgid, setresuid,
 };
 use std::ffi::{CStr, CString, c_char};
 use std::io;
@@ -31,8 +31,12 @@ impl Ids {
     /// Whether this process has these ids already: real, effective and saved, and no supplementary
     /// group beside them.
     pub fn are_ours(&self) -> bool {
-        let user = |wanted| getresuid().is_ok_and(|is| [is.real, is.effective, is.saved] == [Uid::from_raw(wanted); 3]);
-        let group = |wanted| getresgid().is_ok_and(|is| [is.real, is.effective, is.saved] == [Gid::from_raw(wanted); 3]);
+        let user = |wanted| {
+            getresuid().is_ok_and(|is| [is.real, is.effective, is.saved] == [Uid::from_raw(wanted); 3])
+        };
+        let group = |wanted| {
+            getresgid().is_ok_and(|is| [is.real, is.effective, is.saved] == [Gid::from_raw(wanted); 3])
+        };
         let subset = || getgroups().is_ok_and(|ours| ours.iter().all(|g| self.groups.contains(&g.as_raw())));
         self.uid.is_none_or(user) && self.gid.is_none_or(group) && subset()
     }
@@ -46,7 +50,9 @@ impl Ids {
         }
         if let Some(uid) = self.uid.map(Uid::from_raw) {
             setresuid(uid, uid, uid)?;
-            if !uid.is_root() && (setresuid(Uid::from_raw(0), Uid::from_raw(0), uid).is_ok() || Uid::effective().is_root()) {
+            if !uid.is_root()
+                && (setresuid(Uid::from_raw(0), Uid::from_raw(0), uid).is_ok() || Uid::effective().is_root())
+            {
                 return Err(Errno::EPERM);
             }
         }
@@ -111,7 +117,12 @@ impl Shell<'_> {
     }
 
     /// In the child: descriptors, identity, shell. Returns only if something failed.
-    fn start(&self, arguments: &[CString; 3], null: BorrowedFd<'_>, ids: Option<&(&Ids, Vec<Gid>)>) -> nix::Result<()> {
+    fn start(
+        &self,
+        arguments: &[CString; 3],
+        null: BorrowedFd<'_>,
+        ids: Option<&(&Ids, Vec<Gid>)>,
+    ) -> nix::Result<()> {
         dup2_stdin(null)?;
         dup2_stdout(null)?;
         dup2_stderr(null)?;
@@ -225,7 +236,8 @@ pub fn environment() -> Vec<CString> {
 /// The same environment with `name` set to `value`.
 pub fn with_variable(mut entries: Vec<CString>, name: &[u8], value: &[u8]) -> io::Result<Vec<CString>> {
     let entry = CString::new([name, b"=", value].concat()).map_err(|_| io::Error::other("NUL byte"))?;
-    let is_same = |old: &CString| old.to_bytes().strip_prefix(name).is_some_and(|rest| rest.starts_with(b"="));
+    let is_same =
+        |old: &CString| old.to_bytes().strip_prefix(name).is_some_and(|rest| rest.starts_with(b"="));
     entries.retain(|old| !is_same(old));
     entries.push(entry);
     Ok(entries)
@@ -340,7 +352,10 @@ mod tests {
     fn commands_run_on_the_null_device_and_end_as_they_end() {
         assert_eq!(run("exit 7"), Ended::Exit(7));
         assert!(matches!(run("kill -9 $$"), Ended::Signal { signal: 9, .. }));
-        assert_eq!(run("test \"$(readlink /proc/self/fd/0)\" = /dev/null && test ! -e /proc/$$/fd/3"), Ended::Exit(0));
+        assert_eq!(
+            run("test \"$(readlink /proc/self/fd/0)\" = /dev/null && test ! -e /proc/$$/fd/3"),
+            Ended::Exit(0)
+        );
     }
 
     #[test]

@@ -5,8 +5,8 @@
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{
-    AddressFamily, Backlog, MsgFlags, SockFlag, SockType, SockaddrLike, SockaddrStorage, accept4, bind, connect,
-    getpeername, getsockname, getsockopt, listen, recv, recvmsg, send, setsockopt, socket, sockopt,
+    AddressFamily, Backlog, MsgFlags, SockFlag, SockType, SockaddrLike, SockaddrStorage, accept4, bind,
+    connect, getpeername, getsockname, getsockopt, listen, recv, recvmsg, send, setsockopt, socket, sockopt,
 };
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -58,7 +58,8 @@ fn end(address: &SockaddrStorage) -> End {
         let six = std::net::SocketAddrV6::from(*six);
         let mut text = six.ip().to_string();
         if six.scope_id() != 0 {
-            let name = nix::net::if_::if_indextoname(six.scope_id()).ok().and_then(|name| name.into_string().ok());
+            let name =
+                nix::net::if_::if_indextoname(six.scope_id()).ok().and_then(|name| name.into_string().ok());
             text = format!("{text}%{}", name.unwrap_or_else(|| six.scope_id().to_string()));
         }
         return End::Inet(six.into(), text);
@@ -123,9 +124,8 @@ pub fn is_source_routed(options: &[u8]) -> bool {
 /// Takes all IP options off the socket, so that no answer follows them.
 pub fn clear_ip_options(fd: BorrowedFd<'_>) -> io::Result<()> {
     // SAFETY: a null value of length 0 asks for no options; nothing is read through the pointer.
-    let result = unsafe {
-        libc::setsockopt(fd.as_raw_fd(), libc::IPPROTO_IP, libc::IP_OPTIONS, std::ptr::null(), 0)
-    };
+    let result =
+        unsafe { libc::setsockopt(fd.as_raw_fd(), libc::IPPROTO_IP, libc::IP_OPTIONS, std::ptr::null(), 0) };
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 

@@ -86,7 +86,8 @@ impl Socket {
                     waited = true;
                     let fd = fd.as_fd();
                     let left = deadline.saturating_duration_since(Instant::now());
-                    let timeout = nix::poll::PollTimeout::try_from(left).unwrap_or(nix::poll::PollTimeout::ZERO);
+                    let timeout =
+                        nix::poll::PollTimeout::try_from(left).unwrap_or(nix::poll::PollTimeout::ZERO);
                     let mut set = [nix::poll::PollFd::new(fd, nix::poll::PollFlags::POLLOUT)];
                     let _ = nix::poll::poll(&mut set, timeout);
                 }
@@ -166,7 +167,8 @@ impl Syslog {
 
 /// `Nov  1 09:27:14`, local time.
 pub fn timestamp() -> String {
-    const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+    const MONTHS: [&str; 12] =
+        ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
     // SAFETY: time(2) is given no memory; localtime_r(3) reads one number and fills one plain struct,
     // for which all zeros is a valid value.
     let tm = unsafe {
@@ -202,7 +204,10 @@ mod tests {
         syslog.send(Message { facility: 0, level: 6, text: b"connect from h (192.0.2.7)" });
         syslog.send(Message { facility: 4, level: 2, text: b"x" });
         let line = text(&log);
-        assert!(line.starts_with("<30>") && line.ends_with(" in.ftpd[42]: connect from h (192.0.2.7)"), "{line}");
+        assert!(
+            line.starts_with("<30>") && line.ends_with(" in.ftpd[42]: connect from h (192.0.2.7)"),
+            "{line}"
+        );
         assert_eq!(line.len(), "<30>Nov  1 09:27:14 in.ftpd[42]: connect from h (192.0.2.7)".len());
         assert!(text(&log).starts_with("<34>"));
         std::fs::remove_file(path).expect("removes");

@@ -38,8 +38,12 @@ impl Answer {
             _ => Answer::TwoWays,
         }
     }
+}
 
-    pub fn not(self) -> Answer {
+impl std::ops::Not for Answer {
+    type Output = Answer;
+
+    fn not(self) -> Answer {
         match self {
             Answer::Yes => Answer::No,
             Answer::No => Answer::Yes,
@@ -136,7 +140,8 @@ impl<'r> Matcher<'r> {
             TextPattern::Known => !text.eq_ignore_ascii_case(b"unknown"),
             TextPattern::Glob(glob) => glob_matches(glob, text),
             TextPattern::Suffix(suffix) => {
-                text.len() > suffix.len() && tail(suffix.len()).is_some_and(|t| t.eq_ignore_ascii_case(suffix))
+                text.len() > suffix.len()
+                    && tail(suffix.len()).is_some_and(|t| t.eq_ignore_ascii_case(suffix))
             }
             TextPattern::Prefix(prefix) => {
                 text.get(..prefix.len()).is_some_and(|t| t.eq_ignore_ascii_case(prefix))
@@ -177,12 +182,10 @@ impl<'r> Matcher<'r> {
             }
             HostPattern::NoNet => Answer::No,
             HostPattern::Bare6 { net, length, head } => self.bare6(net, length, head, word, side),
-            HostPattern::Text { pattern, may_be_name } => {
-                match self.text(pattern, address()) {
-                    Answer::No if may_be_name => self.text(pattern, name().text()),
-                    answer => answer,
-                }
-            }
+            HostPattern::Text { pattern, may_be_name } => match self.text(pattern, address()) {
+                Answer::No if may_be_name => self.text(pattern, name().text()),
+                answer => answer,
+            },
         }
     }
 
@@ -276,7 +279,7 @@ fn walk(list: List<'_>, matches: impl Fn(&[u8]) -> Answer) -> Answer {
             Item::Except => answers.push(std::mem::replace(&mut current, Answer::No)),
         }
     }
-    answers.into_iter().rev().fold(current, |behind, before| before.and(|| behind.not()))
+    answers.into_iter().rev().fold(current, |behind, before| before.and(|| !behind))
 }
 
 /// `*` is any run, `?` any one byte, both ends anchored, ASCII case ignored. Time is at most the
@@ -312,7 +315,15 @@ mod tests {
 
     #[test]
     fn globs() {
-        let yes = [("*", ""), ("a*", "abc"), ("*c", "abc"), ("A?C", "abc"), ("*b*", "abc"), ("a**", "a"), ("*.3.4", "1.2.3.4")];
+        let yes = [
+            ("*", ""),
+            ("a*", "abc"),
+            ("*c", "abc"),
+            ("A?C", "abc"),
+            ("*b*", "abc"),
+            ("a**", "a"),
+            ("*.3.4", "1.2.3.4"),
+        ];
         let no = [("?", ""), ("a", "ab"), ("*d", "abc"), ("a?", "a"), ("", "a"), ("[ab]*", "a")];
         for (glob, text) in yes {
             assert!(glob_matches(glob.as_bytes(), text.as_bytes()), "{glob} {text}");
@@ -329,12 +340,13 @@ mod tests {
         assert_eq!(Yes.and(|| TwoWays), TwoWays);
         assert_eq!(TwoWays.and(|| No), No);
         assert_eq!(No.and(|| panic!("not asked")), No);
-        assert_eq!((TwoWays.or(Yes), TwoWays.or(No), TwoWays.not()), (Yes, TwoWays, TwoWays));
+        assert_eq!((TwoWays.or(Yes), TwoWays.or(No), !TwoWays), (Yes, TwoWays, TwoWays));
     }
 
     #[test]
     fn except_is_right_associative() {
-        let walked = |list: &str, yes: &str| walk(List(list.as_bytes()), |w| yes.as_bytes().contains(&w[0]).into());
+        let walked =
+            |list: &str, yes: &str| walk(List(list.as_bytes()), |w| yes.as_bytes().contains(&w[0]).into());
         assert_eq!(walked("a EXCEPT b EXCEPT c", "a"), Answer::Yes);
         assert_eq!(walked("a EXCEPT b EXCEPT c", "ab"), Answer::No);
         assert_eq!(walked("a EXCEPT b EXCEPT c", "abc"), Answer::Yes);
