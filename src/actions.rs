@@ -13,7 +13,7 @@ use crate::error::{Error, OptionFlaw, Place, Problem, Weight, What, reason};
 use crate::expand::expand;
 use crate::facts::{Identity, Request};
 use crate::logline::{self, Caller, Entry, Level, Line};
-use crate::rules::options::{Deed, Priority, Step, assignment};
+use crate::rules::options::{Deed, Priority, Step, assignment, trim};
 use crate::sys::file::{Opened, open};
 use crate::sys::process::{self, Ended, Ids, Shell};
 use crate::sys::socket;
@@ -40,7 +40,7 @@ pub enum Outcome {
 /// A banner file, as found.
 pub enum Banner {
     Text(Vec<u8>),
-    /// No such file in an existing directory.
+    /// No such file, or none that can be opened, under an existing path.
     Absent,
     Trouble(String),
 }
@@ -138,7 +138,9 @@ impl Acting<'_> {
     /// Does one deed. An error refuses.
     fn act(&mut self, step: &Step) -> Result<Next, What> {
         let value = match step.deed {
-            Deed::Spawn | Deed::Twist | Deed::Aclexec | Deed::Setenv => self.expanded(&step.value)?,
+            Deed::Spawn | Deed::Twist | Deed::Aclexec | Deed::Setenv => {
+                trim(&self.expanded(&step.value)?).to_vec()
+            }
             _ => step.value.clone(),
         };
         self.hands.about_to(step.keyword, &value);
@@ -383,11 +385,11 @@ impl Hands for RealHands<'_> {
                     Err(cause) => trouble(&cause),
                 }
             }
-            Ok(Opened::Nothing) => match std::fs::metadata(directory) {
+            // Only a directory that is not there is worth a warning, as in the reference.
+            Ok(Opened::Nothing) | Err(_) => match std::fs::metadata(directory) {
                 Ok(_) => Banner::Absent,
                 Err(cause) => trouble(&cause),
             },
-            Err(cause) => trouble(&cause),
         }
     }
 

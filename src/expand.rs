@@ -72,9 +72,9 @@ fn value(letter: u8, request: &Request<'_>) -> Option<Vec<u8>> {
 
 /// The name if somebody asked for it and it is good, else the address.
 pub fn host<'a>(request: &'a Request<'_>, side: Side) -> &'a [u8] {
-    match request.name_if_asked(side) {
-        Some(Fact::Known(name)) => name.as_ref(),
-        _ => request.end(side).address.text(),
+    match request.name_if_asked(side).and_then(Fact::good) {
+        Some(name) => name.as_ref(),
+        None => request.end(side).address.text(),
     }
 }
 
@@ -90,7 +90,7 @@ fn client(request: &Request<'_>) -> Vec<u8> {
 /// `daemon@host`, or the daemon where the host is unknown.
 fn server(request: &Request<'_>) -> Vec<u8> {
     let (daemon, host) = (request.daemon.as_ref(), host(request, Side::Server));
-    if host == b"unknown" { daemon.to_vec() } else { [daemon, b"@", host].concat() }
+    if host.eq_ignore_ascii_case(b"unknown") { daemon.to_vec() } else { [daemon, b"@", host].concat() }
 }
 
 /// The allow-list. Any byte but `A-Z a-z 0-9 ! @ % - _ = + : , . /` becomes `_`, and so does a leading

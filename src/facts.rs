@@ -36,11 +36,19 @@ impl<T: AsRef<[u8]>> Fact<T> {
         }
     }
 
+    /// The value. One that reads `unknown` is as good as none: nobody could tell the difference.
     pub fn known(&self) -> Option<&T> {
         match self {
-            Fact::Known(value) => Some(value),
+            Fact::Known(value) if !value.as_ref().eq_ignore_ascii_case(b"unknown") => Some(value),
             _ => None,
         }
+    }
+}
+
+impl Fact<HostName> {
+    /// A name that may stand for the host: neither `unknown` nor `paranoid`, in any case of letters.
+    pub fn good(&self) -> Option<&HostName> {
+        self.known().filter(|name| !name.as_ref().eq_ignore_ascii_case(b"paranoid"))
     }
 }
 
@@ -137,12 +145,12 @@ pub fn ip_text(ip: IpAddr) -> String {
     ip.to_string()
 }
 
-/// The other text for a stated fact: `unknown` and `paranoid` are what they say, in any case.
+/// The fact behind a stated text: `unknown` and `paranoid` are what they say. Other cases of these words
+/// are kept as they are written, and are no good names either ([`Fact::good`]).
 pub fn stated_name(text: Option<&[u8]>) -> Fact<HostName> {
     match text {
-        None | Some(b"") => Fact::Unknown,
-        Some(t) if t.eq_ignore_ascii_case(b"unknown") => Fact::Unknown,
-        Some(t) if t.eq_ignore_ascii_case(b"paranoid") => Fact::Paranoid,
+        None | Some(b"" | b"unknown") => Fact::Unknown,
+        Some(b"paranoid") => Fact::Paranoid,
         Some(t) => Fact::Known(HostName::stated(t)),
     }
 }

@@ -6,7 +6,7 @@
 
 #![forbid(unsafe_code)]
 
-use crate::settings::{self, LogTo};
+use crate::settings::LogTo;
 use clap::{Arg, ArgAction, Command, value_parser};
 use std::ffi::{OsStr, OsString};
 use std::net::SocketAddr;
@@ -27,7 +27,7 @@ pub struct Invocation {
     pub arguments: Vec<OsString>,
     /// The name that rules and the log know.
     pub daemon: Vec<u8>,
-    pub config: PathBuf,
+    pub config: Option<PathBuf>,
     pub allow: Option<PathBuf>,
     pub deny: Option<PathBuf>,
     pub log: Option<LogTo>,
@@ -78,7 +78,7 @@ fn for_server(server: OsString, rest: &[OsString], daemon: Option<OsString>) -> 
         daemon: daemon.unwrap_or_else(|| name.clone()).into_vec(),
         arguments: std::iter::once(name).chain(rest.iter().cloned()).collect(),
         server,
-        config: PathBuf::from(settings::PATH),
+        config: None,
         allow: None,
         deny: None,
         log: None,
@@ -105,10 +105,13 @@ fn command_line(argv: &[OsString], privileged: bool) -> Result<Invocation, Inste
     let Some(server) = matches.get_one::<OsString>("server").cloned() else {
         return Err(wrong("no server".to_owned()));
     };
+    if matches.get_one::<OsString>("daemon").is_some_and(|name| name.is_empty()) {
+        return Err(wrong("an empty --daemon is no name".to_owned()));
+    }
     let rest: Vec<_> = matches.get_many::<OsString>("arguments").into_iter().flatten().cloned().collect();
     let invocation = for_server(server, &rest, matches.get_one::<OsString>("daemon").cloned());
     Ok(Invocation {
-        config: path("config").unwrap_or_else(|| PathBuf::from(settings::PATH)),
+        config: path("config"),
         allow: path("allow"),
         deny: path("deny"),
         log: matches.get_one::<LogTo>("log").copied(),

@@ -227,7 +227,8 @@ pub fn problem(problem: &Problem) -> Vec<Entry> {
         (_, Weight::Advice) => Level::Info,
     };
     let word = match &problem.what {
-        What::Option(_) | What::Malformed(_) | What::Setting(_) => "error",
+        What::Option(_) | What::Malformed(_) => "error",
+        What::Setting(_) if problem.weight == Weight::Error => "error",
         _ => "warning",
     };
     let line = |sentence: Vec<u8>| {

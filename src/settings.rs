@@ -152,8 +152,10 @@ pub struct Reading {
     pub refuses: bool,
 }
 
-/// Reads the file at `path` for a process of user `caller`.
-pub fn read(path: &Path, caller: u32) -> Reading {
+/// Reads the file that was named, or else the usual one, for a process of user `caller`. The usual one
+/// may be missing; one that was named may not.
+pub fn read(named: Option<&Path>, caller: u32) -> Reading {
+    let path = named.unwrap_or(Path::new(PATH));
     let file: Arc<Path> = Arc::from(path);
     let untold = |flaw| {
         let place = Place { file: Arc::clone(&file), line: 0, spot: None };
@@ -162,6 +164,9 @@ pub fn read(path: &Path, caller: u32) -> Reading {
     };
     let opened = match open(path) {
         Ok(Opened::Regular(opened, _)) => opened,
+        Ok(Opened::Nothing) if named.is_some_and(|path| !path.exists()) => {
+            return untold(SettingFlaw::Unreadable("No such file or directory".to_owned()));
+        }
         Ok(Opened::Nothing) => {
             return Reading { settings: Settings::default(), problems: Vec::new(), refuses: false };
         }
@@ -271,7 +276,7 @@ mod tests {
             lines,
             [
                 "error: tcpd.conf, line 2: bad value of paranoid: \"maybe\" in column 11 (wanted: yes or no)",
-                "error: tcpd.conf, line 3: unknown setting: \"colour\" in column 3",
+                "warning: tcpd.conf, line 3: unknown setting: \"colour\" in column 3",
                 "error: tcpd.conf, line 4: no setting in column 2",
             ]
         );

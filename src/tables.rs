@@ -21,7 +21,9 @@ use std::sync::Arc;
 
 /// Longest logical line, bytes.
 pub const LINE_MAX: usize = 1 << 20;
+/// What is read at once: the file if it is small, so that few pages are touched for it.
 const CHUNK: usize = 1 << 16;
+const CHUNK_MIN: usize = 1 << 10;
 /// How often a file that changes while it is read is read again.
 const REREADS_MAX: u32 = 3;
 
@@ -53,13 +55,18 @@ struct Chunk {
 }
 
 impl Chunk {
+    /// For a file of `size` bytes; one more shows its end.
+    fn for_size(size: u64) -> Chunk {
+        let length = usize::try_from(size).unwrap_or(CHUNK).saturating_add(1).clamp(CHUNK_MIN, CHUNK);
+        Chunk { bytes: vec![0; length], used: 0, filled: 0 }
+    }
+
     fn unused(&self) -> &[u8] {
         self.bytes.get(self.used..self.filled).unwrap_or_default()
     }
 
     /// Reads more behind what is unused. False at the end of the file.
     fn refill(&mut self, file: &mut File) -> io::Result<bool> {
-        self.bytes.resize(CHUNK, 0);
         self.bytes.copy_within(self.used..self.filled, 0);
         self.filled -= self.used;
         self.used = 0;
@@ -116,7 +123,7 @@ impl TextTable {
         loop {
             let unused = self.chunk.unused();
             let Some(end) = memchr::memchr(b'\n', unused) else {
-                if unused.len() >= CHUNK {
+                if unused.len() >= self.chunk.bytes.len() {
                     self.joined.extend_from_slice(unused);
                     self.chunk.used = self.chunk.filled;
                     if self.joined.len() > LINE_MAX {
@@ -182,7 +189,10 @@ impl Table for TextTable {
     fn next(&mut self) -> Entry<'_> {
         if matches!(self.state, State::Closed) {
             match open(&self.path) {
-                Ok(Opened::Regular(file, stamp)) => self.state = State::Open(file, stamp),
+                Ok(Opened::Regular(file, stamp)) => {
+                    self.chunk = Chunk::for_size(stamp.size);
+                    self.state = State::Open(file, stamp);
+                }
                 Ok(Opened::Nothing) => self.state = State::Finished,
                 Err(cause) => return self.cannot_open(&cause),
             }
@@ -221,12 +231,12 @@ const WORD_MAX: usize = LINE_MAX;
 /// Shows each white-space separated word of a pattern file to `visit`, until that returns false
 /// (hosts_access(5), PATTERN FILES: no comments, no EXCEPT, no commas).
 pub fn word_list(path: &Path, visit: &mut dyn FnMut(&[u8]) -> bool) -> ListEnd {
-    let mut file = match open(path) {
-        Ok(Opened::Regular(file, _)) => file,
+    let (mut file, stamp) = match open(path) {
+        Ok(Opened::Regular(file, stamp)) => (file, stamp),
         Ok(Opened::Nothing) => return ListEnd::Missing,
         Err(cause) => return ListEnd::Trouble(reason(&cause)),
     };
-    let mut chunk = Chunk::default();
+    let mut chunk = Chunk::for_size(stamp.size);
     let mut word = Vec::new();
     loop {
         while !chunk.unused().is_empty() {

@@ -38,7 +38,17 @@ extern "C" fn main() -> i32 {
     catch_unwind(start).unwrap_or(0)
 }
 
+/// A panic is told to syslog and to nobody else: descriptor 2 may be the client.
+fn report_panics(name: Vec<u8>, facility: u8) {
+    set_hook(Box::new(move |panic| {
+        let place = panic.location().map(ToString::to_string).unwrap_or_default();
+        let text = format!("error: internal error at {place}");
+        open_voice(&name, None, facility).say(&Entry::new(Level::Err, text));
+    }));
+}
+
 fn start() -> i32 {
+    report_panics(OWN_NAME.into(), Settings::default().facility);
     // Descriptor 0 may be closed; our files must not land there.
     let client = process::standard(0);
     process::fill_standard();
@@ -46,14 +56,14 @@ fn start() -> i32 {
         Ok(invocation) => invocation,
         Err(instead) => return explain(&instead),
     };
-    let reading = settings::read(&invocation.config, process::caller());
+    let reading = settings::read(invocation.config.as_deref(), process::caller());
     let settings = Settings {
         hosts_allow: invocation.allow.clone().unwrap_or(reading.settings.hosts_allow.clone()),
         hosts_deny: invocation.deny.clone().unwrap_or(reading.settings.hosts_deny.clone()),
         log: invocation.log.unwrap_or(reading.settings.log),
         ..reading.settings.clone()
     };
-    let stderr = process::own_copy(2).filter(|_| settings.log == LogTo::Stderr);
+    let stderr = (settings.log == LogTo::Stderr).then(|| process::own_copy(2)).flatten();
     let voice = || open_voice(&invocation.daemon, stderr.as_ref(), settings.facility);
     let call = Call { invocation: &invocation, settings: &settings, reading: &reading };
     if invocation.listen.is_empty() {
@@ -110,16 +120,12 @@ struct Call<'a> {
 impl Call<'_> {
     /// Serves one connection, or refuses it, whatever happens.
     fn answer(&self, client: Option<BorrowedFd<'static>>, voice: &mut Voice) -> i32 {
-        let (daemon, facility) = (self.invocation.daemon.clone(), self.settings.facility);
-        set_hook(Box::new(move |panic| {
-            let place = panic.location().map(ToString::to_string).unwrap_or_default();
-            let text = format!("error: internal error at {place}: connection refused");
-            open_voice(&daemon, None, facility).say(&Entry::new(Level::Err, text));
-        }));
+        report_panics(self.invocation.daemon.clone(), self.settings.facility);
         for problem in &self.reading.problems {
             voice.say_all(&logline::problem(problem));
         }
         catch_unwind(AssertUnwindSafe(|| self.serve(client, voice))).unwrap_or_else(|_| {
+            voice.say(&Entry::new(Level::Deny, "connection refused after an internal error"));
             client.inspect(|&fd| socket::drain(fd));
             0
         })

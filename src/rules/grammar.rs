@@ -231,17 +231,19 @@ pub fn unmapped(text: &[u8]) -> &[u8] {
     }
 }
 
-/// Splits at the first `at` outside brackets.
+/// Splits at the first `at` outside brackets. The first `skip` bytes are not looked at, not even for
+/// brackets: `[::1]@ALL` is one host pattern.
 fn split_outside(text: &[u8], at: u8, skip: usize) -> Option<(&[u8], &[u8])> {
     let mut depth = 0_i64;
-    let found = text.iter().enumerate().position(|(index, &byte)| {
+    let is_it = |&byte: &u8| {
         match byte {
             b'[' => depth += 1,
             b']' => depth -= 1,
             _ => {}
         }
-        byte == at && depth == 0 && index >= skip
-    })?;
+        byte == at && depth == 0
+    };
+    let found = skip + text.get(skip..)?.iter().position(is_it)?;
     Some((text.get(..found)?, text.get(found + 1..)?))
 }
 

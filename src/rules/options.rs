@@ -106,7 +106,8 @@ fn is_space(byte: u8) -> bool {
     byte == b' ' || (b'\t'..=b'\r').contains(&byte)
 }
 
-fn trim(text: &[u8]) -> &[u8] {
+/// Without the blanks of isspace(3) at both ends.
+pub fn trim(text: &[u8]) -> &[u8] {
     let from = text.iter().position(|&b| !is_space(b)).unwrap_or(text.len());
     let to = text.iter().rposition(|&b| !is_space(b)).map_or(from, |last| last + 1);
     text.get(from..to).unwrap_or_default()
@@ -193,7 +194,7 @@ pub fn steps<'a>(options: &'a [u8], ask: &dyn Ask) -> Result<Vec<Step>, (&'a [u8
 
 fn step(field: Field<'_>, is_last: bool, typing: &Typing<'_>) -> Result<Step, OptionFlaw> {
     let Field { name, value, .. } = field;
-    if name.is_empty() && value.is_empty() {
+    if name.is_empty() {
         return Err(OptionFlaw::MissingName);
     }
     let Some(keyword) = keyword(&name) else { return Err(OptionFlaw::BadName(name)) };
@@ -213,8 +214,19 @@ fn bad(kind: &'static str, value: &[u8]) -> OptionFlaw {
     OptionFlaw::BadValue { kind, value: value.to_vec() }
 }
 
+/// An optional sign and digits to the end, which scanf(3) takes into an `int`: what does not fit is cut
+/// to the lowest 32 bits, as the C library cuts it.
 fn number(value: &[u8], radix: u32) -> Option<i32> {
-    i32::from_str_radix(std::str::from_utf8(value).ok()?, radix).ok()
+    let (negative, digits) = match value.split_first()? {
+        (b'-', digits) => (true, digits),
+        (b'+', digits) => (false, digits),
+        _ => (false, value),
+    };
+    let digit = |&byte: &u8| char::from(byte).to_digit(radix).map(i64::from);
+    let sign = if negative { -1 } else { 1 };
+    let add = |sum: i64, digit: i64| sum.saturating_mul(radix.into()).saturating_add(sign * digit);
+    let number = digits.iter().map(digit).try_fold(0, |sum, digit| Some(add(sum, digit?)))?;
+    (!digits.is_empty()).then_some(number as i32)
 }
 
 const LEVELS: [&str; 8] = ["emerg", "alert", "crit", "err", "warning", "notice", "info", "debug"];

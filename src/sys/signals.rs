@@ -27,12 +27,18 @@ impl Default for ChildrenReported {
     }
 }
 
+impl ChildrenReported {
+    fn give_back(&self) {
+        if let Some(before) = &self.0 {
+            // SAFETY: this is the disposition that was in force before.
+            let _ = unsafe { sigaction(Signal::SIGCHLD, before) };
+        }
+    }
+}
+
 impl Drop for ChildrenReported {
     fn drop(&mut self) {
-        if let Some(before) = self.0.take() {
-            // SAFETY: this is the disposition that was in force before.
-            let _ = unsafe { sigaction(Signal::SIGCHLD, &before) };
-        }
+        self.give_back();
     }
 }
 
@@ -56,6 +62,8 @@ pub enum Told {
 pub struct Signals {
     fd: SignalFd,
     before: SigSet,
+    /// An ignored SIGCHLD is never told: children would vanish uncounted.
+    reported: ChildrenReported,
 }
 
 impl Signals {
@@ -64,7 +72,7 @@ impl Signals {
         let mut before = SigSet::empty();
         sigprocmask(SigmaskHow::SIG_BLOCK, Some(&wanted), Some(&mut before))?;
         let fd = SignalFd::with_flags(&wanted, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?;
-        Ok(Signals { fd, before })
+        Ok(Signals { fd, before, reported: ChildrenReported::new() })
     }
 
     pub fn fd(&self) -> BorrowedFd<'_> {
@@ -83,8 +91,9 @@ impl Signals {
         }
     }
 
-    /// Puts the mask back, in a child that is to become a server.
+    /// Puts mask and disposition back, in a child that is to become a server.
     pub fn give_back(&self) -> io::Result<()> {
+        self.reported.give_back();
         Ok(sigprocmask(SigmaskHow::SIG_SETMASK, Some(&self.before), None)?)
     }
 }

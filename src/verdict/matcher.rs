@@ -147,7 +147,7 @@ impl<'r> Matcher<'r> {
                 text.get(..prefix.len()).is_some_and(|t| t.eq_ignore_ascii_case(prefix))
             }
             TextPattern::Bracketed(Some(address)) => {
-                address6(text).is_some_and(|own| own.ip == address.ip) && self.scope_exists(address)
+                self.own6(text).is_some_and(|own| own.ip == address.ip) && self.scope_exists(address)
             }
             TextPattern::Bracketed(None) => false,
             TextPattern::Exact(exact) => text.eq_ignore_ascii_case(exact),
@@ -163,6 +163,22 @@ impl<'r> Matcher<'r> {
         }
     }
 
+    /// An end's address text as IPv6. It is none if its scope does not exist here.
+    fn own6<'a>(&self, text: &'a [u8]) -> Option<Address6<'a>> {
+        address6(text).filter(|&own| self.scope_exists(own))
+    }
+
+    fn in_net6(&self, address: &[u8], net: Address6<'_>, length: u8) -> bool {
+        let address = unmapped(address);
+        if address4(address).is_some() {
+            return false;
+        }
+        match (self.own6(address), Ipv6Net::new(net.ip, length)) {
+            (Some(own), Ok(prefix)) => prefix.contains(&own.ip) && self.scope_exists(net),
+            _ => false,
+        }
+    }
+
     fn host(&self, pattern: HostPattern<'_>, word: &[u8], side: Side) -> Answer {
         let address = || self.request.end(side).address.text();
         let name = || self.request.name(side);
@@ -170,15 +186,15 @@ impl<'r> Matcher<'r> {
             HostPattern::Netgroup(group) => self.netgroup(group, word, name().text()),
             HostPattern::File(path) => self.pattern_file(path, word, side),
             HostPattern::Known => {
-                (!address().eq_ignore_ascii_case(b"unknown") && name().known().is_some()).into()
+                (!address().eq_ignore_ascii_case(b"unknown") && name().good().is_some()).into()
             }
-            HostPattern::Local => name().known().is_some_and(|n| !n.as_ref().contains(&b'.')).into(),
+            HostPattern::Local => name().good().is_some_and(|n| !n.as_ref().contains(&b'.')).into(),
             HostPattern::Net4 { net, mask, doubt } => {
                 let inside = client4(address()).is_some_and(|ip| u32::from(ip) & mask == net);
                 self.unless(inside, doubt, word)
             }
             HostPattern::Net6 { net, length, doubt } => {
-                self.unless(in_net6(address(), net, length) && self.scope_exists(net), doubt, word)
+                self.unless(self.in_net6(address(), net, length), doubt, word)
             }
             HostPattern::NoNet => Answer::No,
             HostPattern::Bare6 { net, length, head } => self.bare6(net, length, head, word, side),
@@ -201,7 +217,7 @@ impl<'r> Matcher<'r> {
     /// `head` for the last pattern: a host of that name gets the second reading.
     fn bare6(&self, net: Address6<'_>, length: Option<u8>, head: &[u8], word: &[u8], side: Side) -> Answer {
         let address = unmapped(self.request.end(side).address.text());
-        let inside = in_net6(address, net, length.unwrap_or(128)) && self.scope_exists(net);
+        let inside = self.in_net6(address, net, length.unwrap_or(128));
         if !self.files.borrow().is_empty() {
             let same_text = length.is_none() && address.eq_ignore_ascii_case(word);
             return if same_text { Answer::Yes } else { self.unless(inside, Some(Doubt::BareAddress), word) };
@@ -252,17 +268,6 @@ impl<'r> Matcher<'r> {
                 answer.or(self.two_ways(word, Doubt::PatternFile))
             }
         }
-    }
-}
-
-fn in_net6(address: &[u8], net: Address6<'_>, length: u8) -> bool {
-    let address = unmapped(address);
-    if address4(address).is_some() {
-        return false;
-    }
-    match (address6(address), Ipv6Net::new(net.ip, length)) {
-        (Some(own), Ok(net)) => net.contains(&own.ip),
-        _ => false,
     }
 }
 

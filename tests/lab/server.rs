@@ -20,7 +20,7 @@ pub struct Server {
 impl Server {
     /// Every connection gets a thread of its own, which is not waited for.
     pub fn tcp(address: &str, serve: impl Fn(TcpStream) + Send + Sync + 'static) -> Server {
-        let door = TcpListener::bind(address).unwrap_or_else(|e| panic!("{address}: {e}"));
+        let door = patient(address, || TcpListener::bind(address));
         door.set_nonblocking(true).unwrap();
         let serve = Arc::new(serve);
         Server::looping(move || {
@@ -35,7 +35,7 @@ impl Server {
 
     /// Every datagram may be answered with any number of datagrams.
     pub fn udp(address: &str, answer: impl Fn(&[u8]) -> Vec<Vec<u8>> + Send + Sync + 'static) -> Server {
-        let socket = UdpSocket::bind(address).unwrap_or_else(|e| panic!("{address}: {e}"));
+        let socket = patient(address, || UdpSocket::bind(address));
         socket.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
         Server::looping(move || {
             let mut buffer = [0; 4096];
@@ -66,6 +66,19 @@ impl Drop for Server {
             let _ = thread.join();
         }
     }
+}
+
+/// A child that some other test is just starting may hold the last server's socket for a moment,
+/// until it executes its program.
+fn patient<T>(address: &str, bind: impl Fn() -> std::io::Result<T>) -> T {
+    let mut bound = bind();
+    super::patiently(|| {
+        if bound.is_err() {
+            bound = bind();
+        }
+        bound.is_ok()
+    });
+    bound.unwrap_or_else(|error| panic!("{address}: {error}"))
 }
 
 fn wait_for(door: &TcpListener) {

@@ -77,10 +77,7 @@ fn usage_errors_are_logged_and_not_told_to_the_client() {
         &["--bogus", "/usr/sbin/in.tw-probe"],
         &["--allow"],
         &["--log", "nowhere", "/usr/sbin/in.tw-probe"],
-        &["in.tw-probe"],
         &["--"],
-        &["--config", "/nonexistent", "/usr/sbin/in.tw-probe"],
-        &["--daemon", "", "/usr/sbin/in.tw-probe"],
         &["--listen", "nowhere", "--", "/usr/sbin/in.tw-probe"],
         &["--max-connections", "many", "--", "/usr/sbin/in.tw-probe"],
     ] {

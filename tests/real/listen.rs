@@ -14,6 +14,10 @@ use crate::lab::{self, Lab, Running, SCRATCH};
 const DOOR: &str = "127.0.0.1:7003";
 
 fn listening(lab: &Lab, options: &[&str], server: &[&str]) -> Running {
+    started(lab, command(options, server))
+}
+
+fn command(options: &[&str], server: &[&str]) -> Command {
     let mut command = Command::new("/usr/sbin/tcpd");
     command
         .args(["--listen", DOOR])
@@ -25,6 +29,10 @@ fn listening(lab: &Lab, options: &[&str], server: &[&str]) -> Running {
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(std::fs::File::create(format!("{SCRATCH}/stderr")).unwrap());
+    command
+}
+
+fn started(lab: &Lab, mut command: Command) -> Running {
     let running = Running::start(&mut command);
     lab.wait_for_port("tcp", 7003);
     running
@@ -49,7 +57,8 @@ fn listener_serves_and_refuses_by_the_rules_of_the_moment() {
     let mut listener = listening(&lab, &[], &["/usr/sbin/in.tw-probe", "-x"]);
     assert_eq!(visit("127.0.0.2"), "HELLO FROM DAEMON\n");
     let log = lab.log_until("connect from 127.0.0.2 (127.0.0.2)");
-    assert_eq!((log[0].priority, log[0].tag.as_str()), (30, "in.tw-probe"), "{log:#?}");
+    let line = log.iter().find(|line| line.tag == "in.tw-probe").unwrap();
+    assert_eq!((line.priority, line.message.as_str()), (30, "connect from 127.0.0.2 (127.0.0.2)"));
     let report = lab.saw().unwrap();
     assert!(report.starts_with("argv in.tw-probe\nargv -x\n"), "{report}");
     let descriptors: Vec<&str> = report.lines().filter(|line| line.starts_with("fd ")).collect();
@@ -154,4 +163,29 @@ fn listener_on_several_doors() {
     client.write_all(b"ping\n").unwrap();
     assert_eq!(read_to_the_end(client), b"HELLO FROM DAEMON\n");
     lab.log_until("connect from ::1 (::1)");
+}
+
+/// Some supervisors ignore SIGCHLD and hand that down; the places of children that have gone must
+/// become free all the same.
+#[test]
+fn listener_counts_its_children_under_an_ignored_sigchld() {
+    use std::os::unix::process::CommandExt;
+    let lab = open_lab!();
+    lab.rules("", "");
+    let mut command = command(&["--max-connections", "2"], &["/usr/sbin/in.tw-probe"]);
+    // SAFETY: signal(2) is async-signal-safe.
+    unsafe {
+        command.pre_exec(|| {
+            libc::signal(libc::SIGCHLD, libc::SIG_IGN);
+            Ok(())
+        });
+    }
+    let _listener = started(&lab, command);
+    for number in 1..=5 {
+        let mut client = connect("127.0.0.2");
+        client.write_all(b"ping\n").unwrap();
+        let mut answer = [0; 18];
+        let read = client.read_exact(&mut answer);
+        assert!(read.is_ok() && &answer == b"HELLO FROM DAEMON\n", "visit {number}: {read:?}");
+    }
 }

@@ -115,7 +115,7 @@ fn empty_argv() {
         Err(std::io::Error::last_os_error())
     });
     drop(served);
-    assert_eq!(exit, 0);
+    assert!(exit >= 0, "ended by signal {exit}");
     assert_eq!(read_to_the_end(client), b"");
     assert!(!lab.log().is_empty());
 }
