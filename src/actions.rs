@@ -4,8 +4,10 @@
 //! that turns options into deeds; [`RealHands`] the only caller of `sys::process` for a rule. Other
 //! hands may tell instead of do; there is no dry-run flag anywhere.
 //!
-//! A deed that fails refuses. Deeds run in written order; an identity is kept for the commands that
-//! follow it and taken on last, right before the server or the twist command is executed.
+//! A deed that bears on access or on the server's rights (`aclexec`, `user`, `group`, `setenv`, an
+//! expansion) refuses when it fails; a comfort that fails (`nice`, `linger`, a banner, a trap that
+//! cannot start) is logged and passed over. Deeds run in written order; an identity is kept for the
+//! commands that follow it and taken on last, right before the server or the twist command is executed.
 
 #![forbid(unsafe_code)]
 

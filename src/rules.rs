@@ -207,12 +207,21 @@ impl Rule<'_> {
     /// The rule in canonical form: one blank or comma between words, ` : ` between fields, options as
     /// `keyword value`. Reading it again gives the same rule.
     pub fn print(&self, out: &mut Vec<u8>) {
+        let start = out.len();
         print_list(self.daemons, out);
+        if out.get(start) == Some(&b'#') {
+            // In column 1 it would begin a comment.
+            out.insert(start, b' ');
+        }
         out.extend_from_slice(b" : ");
         print_list(self.clients, out);
         for field in self.options.into_iter().flat_map(options::fields) {
             out.extend_from_slice(b" : ");
             options::print(&field, out);
+        }
+        if out.ends_with(b"\\") {
+            // At the end of a line it would join the next one.
+            out.push(b' ');
         }
     }
 }

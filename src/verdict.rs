@@ -17,7 +17,7 @@
 //! | option error in a rule that matches | refused | refused |
 //! | two-way pattern, rule refuses | refused | refused |
 //! | two-way pattern, rule grants | passed over | passed over |
-//! | a deed that fails | refused | refused |
+//! | `aclexec`, `user`, `group`, `setenv`, an expansion fails | refused | refused |
 //!
 //! Warning to the next author: matching asks for names and users, and each question may cost seconds.
 //! Keep the order of the questions; it is the reference's, and "a numeric rule asks nothing" is a test.

@@ -22,7 +22,7 @@ use wrap::invocation::{Instead, Invocation, OWN_NAME, read};
 use wrap::listen;
 use wrap::logline::{self, Caller, Entry, Level, Line};
 use wrap::lookup::Live;
-use wrap::settings::{self, LogTo, Reading, Resolve, Settings};
+use wrap::settings::{self, LogTo, Resolve, Settings};
 use wrap::sys::{process, socket, syslog};
 use wrap::tables::TextTable;
 use wrap::verdict::Tables;
@@ -38,17 +38,18 @@ extern "C" fn main() -> i32 {
     catch_unwind(start).unwrap_or(0)
 }
 
-/// A panic is told to syslog and to nobody else: descriptor 2 may be the client.
-fn report_panics(name: Vec<u8>, facility: u8) {
+/// A panic is told to the log and to nobody else: descriptor 2 may be the client.
+fn report_panics(name: Vec<u8>, stderr: Option<&OwnedFd>, facility: u8) {
+    let stderr = stderr.and_then(|fd| fd.try_clone().ok());
     set_hook(Box::new(move |panic| {
         let place = panic.location().map(ToString::to_string).unwrap_or_default();
         let text = format!("error: internal error at {place}");
-        open_voice(&name, None, facility).say(&Entry::new(Level::Err, text));
+        open_voice(&name, stderr.as_ref(), facility).say(&Entry::new(Level::Err, text));
     }));
 }
 
 fn start() -> i32 {
-    report_panics(OWN_NAME.into(), Settings::default().facility);
+    report_panics(OWN_NAME.into(), None, Settings::default().facility);
     // Descriptor 0 may be closed; our files must not land there.
     let client = process::standard(0);
     process::fill_standard();
@@ -65,11 +66,20 @@ fn start() -> i32 {
     };
     let stderr = (settings.log == LogTo::Stderr).then(|| process::own_copy(2)).flatten();
     let voice = || open_voice(&invocation.daemon, stderr.as_ref(), settings.facility);
-    let call = Call { invocation: &invocation, settings: &settings, reading: &reading };
+    report_panics(invocation.daemon.clone(), stderr.as_ref(), settings.facility);
+    let call = Call { invocation: &invocation, settings: &settings, refuses: reading.refuses };
+    let complaints: Vec<_> = reading.problems.iter().flat_map(logline::problem).collect();
     if invocation.listen.is_empty() {
-        return call.answer(client, &mut voice());
+        let mut voice = voice();
+        voice.say_all(&complaints);
+        return call.answer(client, &mut voice);
     }
     let mut own_voice = open_voice(OWN_NAME.as_bytes(), stderr.as_ref(), settings.facility);
+    own_voice.say_all(&complaints);
+    if reading.refuses {
+        own_voice.say(&Entry::new(Level::Err, "error: every connection would be refused: not listening"));
+        return 1;
+    }
     let child = || call.answer(process::standard(0), &mut voice());
     match listen::run(&invocation.listen, invocation.connections_max, &mut own_voice, child) {
         Ok(()) => 0,
@@ -114,16 +124,13 @@ fn open_voice(name: &[u8], stderr: Option<&OwnedFd>, facility: u8) -> Voice {
 struct Call<'a> {
     invocation: &'a Invocation,
     settings: &'a Settings,
-    reading: &'a Reading,
+    /// tcpd.conf(5) cannot be obeyed.
+    refuses: bool,
 }
 
 impl Call<'_> {
     /// Serves one connection, or refuses it, whatever happens.
     fn answer(&self, client: Option<BorrowedFd<'static>>, voice: &mut Voice) -> i32 {
-        report_panics(self.invocation.daemon.clone(), self.settings.facility);
-        for problem in &self.reading.problems {
-            voice.say_all(&logline::problem(problem));
-        }
         catch_unwind(AssertUnwindSafe(|| self.serve(client, voice))).unwrap_or_else(|_| {
             voice.say(&Entry::new(Level::Deny, "connection refused after an internal error"));
             client.inspect(|&fd| socket::drain(fd));
@@ -185,7 +192,7 @@ impl Call<'_> {
         let mut tables = Tables::new(&mut allow, &mut deny, self.settings.strict);
         let mut hands = RealHands::new(voice, Some(fd));
         let is_spoofed = || self.settings.paranoid && request.name(Side::Client) == &Fact::Paranoid;
-        let outcome = if self.reading.refuses || is_spoofed() {
+        let outcome = if self.refuses || is_spoofed() {
             Outcome::Refused
         } else {
             settle(&mut tables, &request, &mut hands)

@@ -149,15 +149,19 @@ fn unescaped(text: &[u8]) -> Vec<u8> {
 
 /// A field as it is written in canonical form.
 pub fn print(field: &Field<'_>, out: &mut Vec<u8>) {
-    out.extend_from_slice(&field.name);
-    if !field.value.is_empty() {
-        out.extend_from_slice(if field.value.starts_with(b"=") { b" = " } else { b" " });
-    }
-    for &byte in &field.value {
-        if byte == b':' {
-            out.push(b'\\');
+    let escaped = |text: &[u8], out: &mut Vec<u8>| {
+        for &byte in text {
+            if byte == b':' {
+                out.push(b'\\');
+            }
+            out.push(byte);
         }
-        out.push(byte);
+    };
+    escaped(&field.name, out);
+    if !field.value.is_empty() {
+        let needs_sign = field.name.is_empty() || field.value.starts_with(b"=");
+        out.extend_from_slice(if needs_sign { b" = " } else { b" " });
+        escaped(&field.value, out);
     }
 }
 

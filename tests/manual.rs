@@ -1,0 +1,290 @@
+//! Does the manual say what the program does? Every option, flag, key, letter and production of the
+//! grammar has its place in `man/`, every amendment its paragraph, and the examples in `etc/` are
+//! rules and settings that work as the README says.
+#![forbid(unsafe_code)]
+
+use regex::Regex;
+use std::collections::BTreeSet;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Arc;
+use wrap::expand;
+use wrap::facts::{DaemonName, Endpoint, Fact, Request, Stated, Transport};
+use wrap::rules::options::{self, Deed, OPTIONS};
+use wrap::rules::{Entry, HostPattern, Item, Parsed, Table, grammar};
+use wrap::settings::{self, KEYS, Settings};
+use wrap::tables::TextTable;
+use wrap::verdict::{Access, Decision, Tables, decide};
+
+const PAGES: [&str; 4] = ["tcpd.8", "tcpd.conf.5", "hosts_access.5", "hosts_options.5"];
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn text(path: &str) -> String {
+    std::fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
+fn page(name: &str) -> String {
+    text(&format!("man/{name}"))
+}
+
+/// The page as a reader sees its literal text: escapes undone, one blank for any white space.
+fn plain(page: &str) -> String {
+    let page = page.replace(r"\e", r"\").replace(r"\&", "").replace(r"\-", "-").replace(r"\*q", "\"");
+    flat(&page)
+}
+
+fn flat(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// The first words of the entries (`.It Cm word`) of a page.
+fn entries(page: &str, of: &str) -> BTreeSet<String> {
+    let entry = Regex::new(&format!(r"(?m)^\.It {of} ([a-z0-9-]+)")).expect("a pattern");
+    entry.captures_iter(page).map(|found| found[1].to_owned()).collect()
+}
+
+#[test]
+fn every_option_has_its_entry_and_every_entry_its_option() {
+    let known: BTreeSet<_> = OPTIONS.iter().map(|option| option.name.to_owned()).collect();
+    assert_eq!(entries(&page("hosts_options.5"), "Cm"), known);
+}
+
+#[test]
+fn every_key_has_its_entry_and_stands_in_the_example_with_its_default() {
+    let known: BTreeSet<_> = KEYS.iter().map(|key| key.name.to_owned()).collect();
+    let values = ["needed", "always", "never"].map(str::to_owned);
+    let described = entries(&page("tcpd.conf.5"), "Cm");
+    assert_eq!(described.into_iter().filter(|word| !values.contains(word)).collect::<BTreeSet<_>>(), known);
+
+    let example = text("etc/tcpd.conf");
+    let key_line = Regex::new(r"(?m)^#([a-z-]+) \S+$").expect("a pattern");
+    let shown: BTreeSet<_> = key_line.captures_iter(&example).map(|found| found[1].to_owned()).collect();
+    assert_eq!(shown, known);
+    let file: Arc<Path> = Arc::from(Path::new("etc/tcpd.conf"));
+    let as_it_is = settings::parse(example.as_bytes(), &file);
+    let live = settings::parse(
+        key_line.replace_all(&example, |found: &regex::Captures<'_>| found[0][1..].to_owned()).as_bytes(),
+        &file,
+    );
+    for reading in [&as_it_is, &live] {
+        assert!(reading.problems.is_empty() && !reading.refuses, "{:?}", reading.problems);
+    }
+    assert_eq!(as_it_is.settings, Settings::default());
+    // The one default that depends on the transport.
+    assert_eq!(Settings { refuse_delay: None, ..live.settings }, Settings::default());
+}
+
+#[test]
+fn every_flag_of_the_help_text_has_its_entry() {
+    let help = Command::new(env!("CARGO_BIN_EXE_tcpd")).arg("--help").output().expect("tcpd runs");
+    assert!(help.status.success());
+    let help = String::from_utf8(help.stdout).expect("text");
+    let flag = Regex::new(r"(?m)^ +(?:-\w, )?--([a-z-]+)").expect("a pattern");
+    let said: BTreeSet<_> = flag.captures_iter(&help).map(|found| found[1].to_owned()).collect();
+    assert!(said.contains("listen") && said.contains("version"), "{help}");
+    let described = entries(
+        &page("tcpd.8").replace(".It Fl h , Fl ", ".It Fl ").replace(".It Fl V , Fl ", ".It Fl "),
+        "Fl",
+    );
+    assert_eq!(
+        described.iter().map(|word| word.trim_start_matches('-').to_owned()).collect::<BTreeSet<_>>(),
+        said
+    );
+}
+
+#[test]
+fn every_letter_of_an_expansion_is_explained() {
+    let ends = || (Endpoint::unknown(), Endpoint::unknown());
+    let request = Request::new(DaemonName::stated(b"in.testd"), 1, Transport::Stream, ends(), &Stated);
+    let means_something = |letter: &u8| {
+        expand::expand(&[b'%', *letter], &request).is_ok_and(|expanded| expanded.unknown.is_empty())
+    };
+    let known: BTreeSet<char> = (b'!'..=b'~').filter(means_something).map(char::from).collect();
+    let page = page("hosts_access.5");
+    let (_, section) = page.split_once(".Sh % EXPANSIONS").expect("the section");
+    let (section, _) = section.split_once("\n.Sh ").expect("one more section");
+    let letter = Regex::new(r"%(\S)").expect("a pattern");
+    let explained = section.lines().filter(|line| line.starts_with(".It Li "));
+    let explained: BTreeSet<char> = explained
+        .flat_map(|line| letter.captures_iter(line))
+        .filter_map(|found| found[1].chars().next())
+        .collect();
+    assert_eq!(explained, known);
+}
+
+/// `name = ...` above the functions that read it, up to its semicolon, or whole where it is a sentence.
+fn productions(source: &str) -> Vec<String> {
+    let production = Regex::new(r"^\s*/// ([a-z0-9]+ += .*)$").expect("a pattern");
+    let lines = text(source);
+    let found = lines.lines().filter_map(|line| production.captures(line));
+    let cut = |line: &str| match line.find(" ;") {
+        Some(end) => line[..end + 2].to_owned(),
+        None => line.to_owned(),
+    };
+    found.map(|found| flat(&cut(&found[1]))).collect()
+}
+
+#[test]
+fn the_grammar_of_the_manual_is_the_parser_s() {
+    for (source, least, of_lines) in
+        [("src/rules/grammar.rs", 18, "hosts_access.5"), ("src/rules/options.rs", 5, "hosts_options.5")]
+    {
+        let productions = productions(source);
+        assert!(productions.len() >= least, "{source}: {productions:#?}");
+        for production in productions {
+            let name = if production.starts_with("setting ") { "tcpd.conf.5" } else { of_lines };
+            assert!(
+                plain(&page(name)).contains(&production),
+                "man/{name} lacks the line of {source}: {production}"
+            );
+        }
+    }
+}
+
+/// M24 is about programs that are not here yet.
+const AMENDMENTS: [u32; 24] =
+    [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 25];
+
+#[test]
+fn every_amendment_has_its_paragraph_and_its_line_in_the_change_log() {
+    let pages: Vec<_> = PAGES.into_iter().map(page).collect();
+    let changes = text("CHANGELOG.md");
+    for page in &pages {
+        assert!(
+            page.contains(".Sh DIFFERENCES FROM TCP_WRAPPERS 7.6"),
+            "{}",
+            page.lines().next().unwrap_or_default()
+        );
+    }
+    for number in AMENDMENTS {
+        let entry = format!("\n.It M{number}\n");
+        assert!(pages.iter().any(|page| page.contains(&entry)), "M{number} is in no page");
+        assert!(changes.contains(&format!("* **M{number}** ")), "M{number} is not in CHANGELOG.md");
+    }
+}
+
+/// Whether what is missing on this machine is a failure.
+fn must_be_whole() -> bool {
+    std::env::var("CI").is_ok_and(|value| value == "true")
+        || std::env::var_os("TCPD_REAL").is_some_and(|value| value == "1")
+}
+
+#[test]
+fn mandoc_finds_nothing_to_complain_about() {
+    for name in PAGES {
+        let path = root().join("man").join(name);
+        let said = match Command::new("mandoc").args(["-T", "lint", "-W", "warning"]).arg(&path).output() {
+            Ok(said) => said,
+            Err(error) => {
+                assert!(!must_be_whole(), "mandoc: {error}");
+                // Past the capture of the test harness: a skip must be seen.
+                let line = format!("SKIPPED: man/ is not checked, mandoc: {error}\n");
+                std::io::stderr().write_all(line.as_bytes()).expect("standard error");
+                return;
+            }
+        };
+        let complaints = String::from_utf8_lossy(&said.stdout);
+        assert!(said.status.success() && complaints.is_empty(), "{complaints}");
+    }
+}
+
+#[test]
+fn no_page_is_wider_than_a_terminal() {
+    let overstruck = Regex::new(r".\x08").expect("a pattern");
+    for name in PAGES {
+        let path = root().join("man").join(name);
+        let Ok(shown) = Command::new("mandoc").args(["-T", "ascii", "-O", "width=80"]).arg(path).output()
+        else {
+            return;
+        };
+        for line in String::from_utf8_lossy(&shown.stdout).lines() {
+            let line = overstruck.replace_all(line, "");
+            assert!(line.chars().count() <= 80, "man/{name}: {line}");
+        }
+    }
+}
+
+fn example(name: &str) -> PathBuf {
+    root().join("etc").join(name)
+}
+
+#[test]
+fn the_example_tables_have_no_problem_and_one_reading() {
+    for name in ["hosts.allow", "hosts.deny"] {
+        let mut table = TextTable::new(&example(name));
+        let mut rules = 0;
+        loop {
+            let (line, parsed) = match table.next() {
+                Entry::Line(line, parsed) => (line, parsed),
+                Entry::Broken(problems) => panic!("{name}: {problems:?}"),
+                Entry::Again => continue,
+                Entry::End => break,
+            };
+            let shown = format!("etc/{name}:{}: {}", line.number, String::from_utf8_lossy(line.text));
+            let rule = match parsed {
+                Parsed::Nothing => continue,
+                Parsed::Rule(rule) => rule,
+                Parsed::NoColon | Parsed::Malformed(_) => panic!("{shown}"),
+            };
+            rules += 1;
+            let typed = rule.options.map_or_else(|| Ok(Vec::new()), |text| options::steps(text, &Stated));
+            assert!(typed.is_ok(), "{shown}: {typed:?}");
+            assert!(
+                rule.daemons.items().next().is_some() && rule.clients.items().next().is_some(),
+                "{shown}"
+            );
+            for item in rule.clients.items() {
+                let Item::Word(word) = item else { continue };
+                let (doubt, net) = match grammar::client_pattern(word).host {
+                    HostPattern::Net4 { doubt, .. } | HostPattern::Net6 { doubt, .. } => (doubt, true),
+                    HostPattern::NoNet => (None, false),
+                    _ => (None, true),
+                };
+                assert!(doubt.is_none() && net, "{shown}: {}", String::from_utf8_lossy(word));
+            }
+        }
+        assert!(rules > 2, "{name}: {rules} rules");
+    }
+}
+
+/// What the example tables say about a call of the time-of-day service at an address of this machine.
+fn verdict_at(server: [u8; 4]) -> Decision {
+    let (client, server) =
+        (Endpoint::of_ip([127, 0, 0, 1].into(), 50000), Endpoint::of_ip(server.into(), 7979));
+    let ends = (client.named(Fact::Unknown), server.named(Fact::Unknown));
+    let request = Request::new(DaemonName::stated(b"in.daytimed"), 1, Transport::Stream, ends, &Stated);
+    let mut allow = TextTable::new(&example("hosts.allow"));
+    let mut deny = TextTable::new(&example("hosts.deny"));
+    decide(&mut Tables::new(&mut allow, &mut deny, true), &request)
+}
+
+#[test]
+fn the_session_of_the_readme_is_what_the_rules_say() {
+    let deeds = |decision: &Decision| decision.plan.iter().map(|step| step.deed.clone()).collect::<Vec<_>>();
+    let served = verdict_at([127, 0, 0, 1]);
+    assert_eq!((served.access, deeds(&served)), (Access::Permit, Vec::new()), "{:?}", served.remarks);
+    let refused = verdict_at([127, 0, 0, 2]);
+    assert_eq!((refused.access, deeds(&refused)), (Access::Deny, Vec::new()));
+    let trapped = verdict_at([127, 0, 0, 3]);
+    assert_eq!((trapped.access, deeds(&trapped).last()), (Access::Deny, Some(&Deed::Twist)));
+}
+
+#[test]
+fn the_example_banners_expand() {
+    let ends = (Endpoint::unknown(), Endpoint::unknown());
+    let request = Request::new(DaemonName::stated(b"in.ftpd"), 1, Transport::Stream, ends, &Stated);
+    let mut banners = 0;
+    for file in std::fs::read_dir(example("banners")).expect("etc/banners") {
+        let path = file.expect("a file").path();
+        let name = path.file_name().and_then(|name| name.to_str()).expect("a name").to_owned();
+        assert!(text("etc/hosts.deny").contains(&format!("{name}: ALL: banners ")), "no rule shows {name}");
+        let expanded = expand::expand(&std::fs::read(&path).expect("a banner"), &request).expect("short");
+        assert!(expanded.unknown.is_empty(), "{name}: {:?}", expanded.unknown);
+        banners += 1;
+    }
+    assert!(banners > 0);
+}
