@@ -11,7 +11,8 @@ fn main() {
     let gnu = env::var("CARGO_CFG_TARGET_ENV").is_ok_and(|environment| environment == "gnu");
     let native = env::var("HOST").ok() == env::var("TARGET").ok();
     let archive = Command::new("cc").arg("-print-file-name=libgcc_eh.a").output();
-    let found = archive.is_ok_and(|said| PathBuf::from(String::from_utf8_lossy(&said.stdout).trim()).is_absolute());
+    let found =
+        archive.is_ok_and(|said| PathBuf::from(String::from_utf8_lossy(&said.stdout).trim()).is_absolute());
     let Some(directory) = env::var_os("OUT_DIR").map(PathBuf::from).filter(|_| gnu && native && found) else {
         return;
     };
