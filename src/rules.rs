@@ -265,5 +265,9 @@ mod tests {
         let mut out = Vec::new();
         rule.print(&mut out);
         assert_eq!(out, b"a, b EXCEPT c : [::1]/64, x : severity mail.info : setenv A b\\:c");
+        let Parsed::Rule(rule) = grammar::line(b" # a: b: = x: spawn y\\ ") else { panic!("no rule") };
+        let mut out = Vec::new();
+        rule.print(&mut out);
+        assert_eq!(out, b" #, a : b :  = x : spawn y\\ ", "no comment, and no continued line");
     }
 }

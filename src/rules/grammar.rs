@@ -543,6 +543,13 @@ mod tests {
     }
 
     #[test]
+    fn a_word_is_split_outside_brackets() {
+        assert!(client_pattern(b"joe@[::1]").user.is_some());
+        assert!(client_pattern(b"@staff").user.is_none() && client_pattern(b"a@@staff").user.is_some());
+        assert!(client_pattern(b"[::1]@ALL").user.is_none(), "the first byte is not looked at");
+    }
+
+    #[test]
     fn ident_replies() {
         assert_eq!(ident_reply(b"6193, 23 : USERID : UNIX :stjohns\r\n"), Some((6193, 23, &b"stjohns"[..])));
         assert_eq!(ident_reply(b"1,2:USERID:UNIX,US-ASCII: a;b c"), Some((1, 2, &b"a;b"[..])));

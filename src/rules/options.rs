@@ -371,6 +371,8 @@ mod tests {
             Ok(vec![Deed::Severity(Priority { facility: Some(2), level: 6 })])
         );
         assert_eq!(typed("rfc931: nice:deny"), Ok(vec![Deed::Rfc931(None), Deed::Nice(10), Deed::Deny]));
+        assert_eq!(typed("umask 40000000022"), Ok(vec![Deed::Umask(0o22)]), "cut as scanf(3) cuts it");
+        assert_eq!(typed("=allow"), Err(OptionFlaw::MissingName));
         assert_eq!(typed("deny: nice"), Err(OptionFlaw::NotAtEnd(b"deny".to_vec())));
         assert_eq!(typed(""), Err(OptionFlaw::MissingName));
         assert_eq!(typed("allow x"), Err(OptionFlaw::TakesNoValue(b"allow".to_vec())));
