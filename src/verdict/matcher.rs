@@ -217,7 +217,11 @@ impl<'r> Matcher<'r> {
     /// `head` for the last pattern: a host of that name gets the second reading.
     fn bare6(&self, net: Address6<'_>, length: Option<u8>, head: &[u8], word: &[u8], side: Side) -> Answer {
         let address = unmapped(self.request.end(side).address.text());
-        let inside = self.in_net6(address, net, length.unwrap_or(128));
+        // A mapped address, as the log shows it and ban tools copy it, means the very client.
+        let inside = match (net.ip.to_ipv4_mapped(), length) {
+            (Some(mapped), None) => client4(address) == Some(mapped),
+            _ => self.in_net6(address, net, length.unwrap_or(128)),
+        };
         if !self.files.borrow().is_empty() {
             let same_text = length.is_none() && address.eq_ignore_ascii_case(word);
             return if same_text { Answer::Yes } else { self.unless(inside, Some(Doubt::BareAddress), word) };
