@@ -69,6 +69,8 @@ pub trait Hands {
     fn send(&mut self, text: &[u8]);
     /// Keeps an identity for what follows.
     fn assume_later(&mut self, identity: &Identity);
+    /// The rule that asked for an identity did not hold.
+    fn forget_identity(&mut self);
     /// A rule matched. For those who tell.
     fn matched(&mut self, _place: &Place) {}
     /// An option is about to act, with its expanded value. For those who tell.
@@ -84,7 +86,8 @@ pub fn settle(tables: &mut Tables<'_>, request: &Request<'_>, hands: &mut dyn Ha
         }
         match carry_out(&decision, request, hands) {
             Went::To(outcome) => return outcome,
-            Went::NotThisRule => {}
+            // The outcome belongs to its rule, and so does an identity.
+            Went::NotThisRule => hands.forget_identity(),
         }
     }
 }
@@ -332,7 +335,11 @@ impl Hands for RealHands<'_> {
     }
 
     fn spawn(&mut self, command: &[u8]) -> io::Result<Ended> {
-        self.run(command, true)
+        let ended = self.run(command, true)?;
+        // A child that could not become somebody else says no more than this.
+        let not_run = ended == Ended::Exit(process::NOT_RUN)
+            && self.ids.as_ref().is_some_and(|(_, ids)| !ids.are_ours());
+        if not_run { Err(io::ErrorKind::PermissionDenied.into()) } else { Ok(ended) }
     }
 
     fn aclexec(&mut self, command: &[u8]) -> io::Result<Ended> {
@@ -404,5 +411,9 @@ impl Hands for RealHands<'_> {
     fn assume_later(&mut self, identity: &Identity) {
         let Identity { user, uid, gid, groups } = identity.clone();
         self.ids = Some((user, Ids { uid, gid, groups }));
+    }
+
+    fn forget_identity(&mut self) {
+        self.ids = None;
     }
 }

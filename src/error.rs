@@ -87,6 +87,8 @@ pub enum What {
     Signal { pid: i32, signal: i32 },
     /// A line of tcpd.conf(5).
     Setting(SettingFlaw),
+    /// So many more problems that are not shown.
+    More(u32),
 }
 
 /// Why a rule as a whole cannot be read (BEHAVIOUR of malformed rules: hosts_access(5), MALFORMED

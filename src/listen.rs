@@ -12,6 +12,7 @@ use crate::sys::process;
 use crate::sys::signals::{Signals, Told};
 use crate::sys::socket;
 use crate::voice::Voice;
+use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
@@ -36,28 +37,32 @@ pub fn run(
         voice.say(&Entry::new(Level::Info, format!("listening on {bound}")));
         listeners.push(listener);
     }
-    let mut children = 0_usize;
+    let mut children = HashSet::new();
     loop {
-        let room = children < connections_max;
+        let room = children.len() < connections_max;
         let mut fds = vec![signals.fd()];
         fds.extend(listeners.iter().filter(|_| room).map(AsFd::as_fd));
         let ready = socket::readable(&fds, None).map_err(|cause| Error::new("cannot wait", "", cause))?;
         while let Some(told) = signals.next() {
             match told {
-                Told::Child => children = children.saturating_sub(process::reap()),
+                Told::Child => {
+                    for pid in process::reap() {
+                        children.remove(&pid);
+                    }
+                }
                 Told::Stop => {
-                    let text = format!("no longer listening; {children} connection(s) go on");
+                    let text = format!("no longer listening; {} connection(s) go on", children.len());
                     voice.say(&Entry::new(Level::Info, text));
                     return Ok(());
                 }
             }
         }
         for (listener, _) in listeners.iter().zip(ready.iter().skip(1)).filter(|(_, is_ready)| **is_ready) {
-            if children >= connections_max {
+            if children.len() >= connections_max {
                 break;
             }
             match accept_one(listener, &signals, &serve) {
-                Ok(started) => children += started,
+                Ok(started) => children.extend(started),
                 Err(error) => {
                     voice.say(&Entry::new(Level::Err, format!("error: {error}")));
                     std::thread::sleep(PAUSE);
@@ -67,17 +72,16 @@ pub fn run(
     }
 }
 
-/// Accepts one connection and starts its child: how many were started.
-fn accept_one(listener: &OwnedFd, signals: &Signals, serve: &impl Fn() -> i32) -> Result<usize, Error> {
+/// Accepts one connection and starts its child: the child.
+fn accept_one(listener: &OwnedFd, signals: &Signals, serve: &impl Fn() -> i32) -> Result<Option<i32>, Error> {
     let Some(connection) =
         socket::accept(listener.as_fd()).map_err(|cause| Error::new("cannot accept", "", cause))?
     else {
-        return Ok(0);
+        return Ok(None);
     };
     let child = || match signals.give_back().and_then(|()| process::onto_standard(connection.as_fd())) {
         Ok(()) => serve(),
         Err(_) => 1,
     };
-    process::start_child(child).map_err(|cause| Error::new("cannot fork", "", cause))?;
-    Ok(1)
+    process::start_child(child).map(Some).map_err(|cause| Error::new("cannot fork", "", cause))
 }

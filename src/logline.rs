@@ -207,7 +207,8 @@ fn unescape(text: &[u8]) -> Option<Vec<u8>> {
     Some(out)
 }
 
-fn lossy(text: &[u8]) -> Vec<u8> {
+/// Text that is not a name: only its control bytes are written `\ooo`.
+pub fn printable(text: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(text.len());
     escape_controls(text, &mut out);
     out
@@ -255,7 +256,7 @@ pub fn doubts(request: &Request<'_>) -> Vec<Entry> {
 
 /// `FILE, line N: `
 fn context(place: &Place) -> Vec<u8> {
-    let mut text = lossy(place.file.as_os_str().as_encoded_bytes());
+    let mut text = printable(place.file.as_os_str().as_encoded_bytes());
     text.extend_from_slice(format!(", line {}: ", place.line).as_bytes());
     text
 }
@@ -273,7 +274,7 @@ fn sentence(problem: &Problem) -> Vec<u8> {
     let column = || column(problem.place.as_ref());
     let text = match &problem.what {
         What::CannotOpen { file, reason } => {
-            let file = lossy(file.as_os_str().as_encoded_bytes());
+            let file = printable(file.as_os_str().as_encoded_bytes());
             return [b"cannot open ", file.as_slice(), b": ", reason.as_bytes()].concat();
         }
         What::Unfinished => "missing newline or line too long".to_owned(),
@@ -292,7 +293,7 @@ fn sentence(problem: &Problem) -> Vec<u8> {
         What::Option(flaw) => return option_sentence(flaw),
         What::TwoWays { word, why } => {
             let mut text = b"\"".to_vec();
-            text.extend(lossy(word));
+            text.extend(printable(word));
             text.extend_from_slice(
                 format!("\"{} can be read in two ways ({}): ", column(), readings(*why)).as_bytes(),
             );
@@ -300,21 +301,22 @@ fn sentence(problem: &Problem) -> Vec<u8> {
             return text;
         }
         What::PatternFile { file, reason } => {
-            return [b"open ", lossy(file).as_slice(), b": ", reason.as_bytes()].concat();
+            return [b"open ", printable(file).as_slice(), b": ", reason.as_bytes()].concat();
         }
         What::Netgroup { group, spent_ms } => {
             let tail = format!(": no answer in {}", seconds(*spent_ms));
-            return [b"netgroup ", lossy(group).as_slice(), tail.as_bytes()].concat();
+            return [b"netgroup ", printable(group).as_slice(), tail.as_bytes()].concat();
         }
         What::Name(doubt) => return name_sentence(doubt),
-        What::UnknownLetter(letter) => return [b"unrecognized %", lossy(&[*letter]).as_slice()].concat(),
+        What::UnknownLetter(letter) => return [b"unrecognized %", printable(&[*letter]).as_slice()].concat(),
         What::TooLong(text) => {
             let start = text.get(..30).unwrap_or(text);
-            return [b"percent_x: expansion too long: ", lossy(start).as_slice(), b"..."].concat();
+            return [b"percent_x: expansion too long: ", printable(start).as_slice(), b"..."].concat();
         }
         What::Passed { tried, reason } => format!("{tried}: {reason}"),
         What::Signal { pid, signal } => format!("process {pid} exited with signal {signal}"),
         What::Setting(flaw) => return setting_sentence(flaw, &column()),
+        What::More(count) => format!("{count} more problems are not shown"),
     };
     text.into_bytes()
 }
@@ -331,7 +333,7 @@ fn readings(why: Doubt) -> &'static str {
 }
 
 fn quoted(lead: &str, text: &[u8], tail: &str) -> Vec<u8> {
-    [lead.as_bytes(), b"\"", lossy(text).as_slice(), b"\"", tail.as_bytes()].concat()
+    [lead.as_bytes(), b"\"", printable(text).as_slice(), b"\"", tail.as_bytes()].concat()
 }
 
 fn option_sentence(flaw: &OptionFlaw) -> Vec<u8> {

@@ -13,12 +13,12 @@
 use crate::error::NameDoubt;
 use crate::facts::{Ask, Fact, HostName, Identity, ListEnd, Membership, NAME_MAX, NoSuch, Side, UserName};
 use crate::rules::grammar;
-use crate::sys::netdb::{self, Reverse, Timed, within};
+use crate::sys::netdb::{self, Reverse, within};
 use crate::sys::socket;
 use crate::tables;
 use std::cell::Cell;
 use std::ffi::OsStr;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -32,42 +32,45 @@ pub struct Live {
     /// The size of each budget.
     pub budget: Duration,
     netgroups_until: Cell<Option<Instant>>,
+    netgroups_stuck: Cell<bool>,
 }
 
 impl Live {
     pub fn new(ends: (Option<SocketAddr>, Option<SocketAddr>), resolves: bool, budget: Duration) -> Live {
-        Live { client: ends.0, server: ends.1, resolves, budget, netgroups_until: Cell::new(None) }
+        Live {
+            client: ends.0,
+            server: ends.1,
+            resolves,
+            budget,
+            netgroups_until: Cell::new(None),
+            netgroups_stuck: Cell::new(false),
+        }
     }
 }
 
 /// The name of an address, checked against it.
-fn checked_name(ip: IpAddr, budget: Duration, doubts: &mut Vec<NameDoubt>) -> Fact<HostName> {
+fn checked_name(address: SocketAddr, budget: Duration, doubts: &mut Vec<NameDoubt>) -> Fact<HostName> {
     let begun = Instant::now();
     let deadline = begun + budget;
-    let address = ip.to_string();
-    let spent = || u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
-    let too_slow = || NameDoubt::TooSlow { address: address.clone(), spent_ms: spent() };
-    let failed = |reason: &str| NameDoubt::Library { address: address.clone(), reason: reason.to_owned() };
+    let shown = socket::address_text(address);
+    let too_slow = || NameDoubt::TooSlow { address: shown.clone(), spent_ms: millis(begun) };
     // A mapped address has the names of the IPv4 address in it.
-    let ip = socket::unmapped(ip);
-    let name = match within(deadline, move || netdb::reverse(ip)) {
-        Timed::Done(Reverse::Name(name)) => name,
-        Timed::Done(Reverse::Nothing) => return Fact::Unknown,
-        Timed::TooSlow => {
+    let address = socket::unmapped(address);
+    let name = match within(deadline, move || netdb::reverse(address)) {
+        Some(Reverse::Name(name)) => name,
+        Some(Reverse::Nothing) => return Fact::Unknown,
+        None => {
             doubts.push(too_slow());
             return Fact::Unknown;
         }
-        Timed::Done(Reverse::Failed(reason)) => {
-            doubts.push(failed(&reason));
-            return Fact::Paranoid;
-        }
-        Timed::Died => {
-            doubts.push(failed("the lookup died"));
+        Some(Reverse::Failed(reason)) => {
+            doubts.push(NameDoubt::Library { address: shown, reason });
             return Fact::Paranoid;
         }
     };
     let text = name.as_bytes();
-    let cannot_verify = |name: &[u8]| NameDoubt::CannotVerify { name: name.to_vec(), six: ip.is_ipv6() };
+    let six = address.is_ipv6();
+    let cannot_verify = |name: &[u8]| NameDoubt::CannotVerify { name: name.to_vec(), six };
     if grammar::is_numeric_address(text) {
         doubts.push(NameDoubt::Numeric { name: text.to_vec() });
         return Fact::Paranoid;
@@ -77,22 +80,18 @@ fn checked_name(ip: IpAddr, budget: Duration, doubts: &mut Vec<NameDoubt>) -> Fa
         return Fact::Paranoid;
     }
     let Some(host) = HostName::from_dns(text) else {
-        doubts.push(NameDoubt::NoHostName { address, name: text.to_vec() });
+        doubts.push(NameDoubt::NoHostName { address: shown, name: text.to_vec() });
         return Fact::Paranoid;
     };
     let asked = name.clone();
-    let (canonical, addresses) = match within(deadline, move || netdb::forward(&asked, ip.is_ipv6())) {
-        Timed::Done(Some(found)) => found,
-        Timed::Done(None) => {
+    let (canonical, addresses) = match within(deadline, move || netdb::forward(&asked, six)) {
+        Some(Some(found)) => found,
+        Some(None) => {
             doubts.push(cannot_verify(text));
             return Fact::Paranoid;
         }
-        Timed::TooSlow => {
+        None => {
             doubts.extend([cannot_verify(text), too_slow()]);
-            return Fact::Paranoid;
-        }
-        Timed::Died => {
-            doubts.extend([cannot_verify(text), failed("the lookup died")]);
             return Fact::Paranoid;
         }
     };
@@ -101,11 +100,26 @@ fn checked_name(ip: IpAddr, budget: Duration, doubts: &mut Vec<NameDoubt>) -> Fa
         doubts.push(NameDoubt::OtherName { name: text.to_vec(), canonical: canonical.into_bytes() });
         return Fact::Paranoid;
     }
-    if !addresses.contains(&ip) {
-        doubts.push(NameDoubt::OtherAddress { address, name: text.to_vec() });
+    if !addresses.iter().any(|own| is_same(*own, address)) {
+        doubts.push(NameDoubt::OtherAddress { address: shown, name: text.to_vec() });
         return Fact::Paranoid;
     }
     Fact::Known(host)
+}
+
+/// The same host: the scope says on which link a link-local address is.
+fn is_same(one: SocketAddr, other: SocketAddr) -> bool {
+    match (one, other) {
+        (SocketAddr::V4(one), SocketAddr::V4(other)) => one.ip() == other.ip(),
+        (SocketAddr::V6(one), SocketAddr::V6(other)) => {
+            one.ip() == other.ip() && one.scope_id() == other.scope_id()
+        }
+        _ => false,
+    }
+}
+
+fn millis(begun: Instant) -> u64 {
+    u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX)
 }
 
 impl Ask for Live {
@@ -115,7 +129,7 @@ impl Ask for Live {
             Side::Server => self.server,
         };
         match address {
-            Some(address) if self.resolves => checked_name(address.ip(), self.budget, doubts),
+            Some(address) if self.resolves => checked_name(address, self.budget, doubts),
             _ => Fact::Unknown,
         }
     }
@@ -136,15 +150,21 @@ impl Ask for Live {
     }
 
     fn in_netgroup(&self, group: &[u8], host: &[u8]) -> Membership {
+        let size = u64::try_from(self.budget.as_millis()).unwrap_or(u64::MAX);
         let begun = Instant::now();
         let until = self.netgroups_until.get().unwrap_or(begun + self.budget);
+        // Once too slow, always too slow: innetgr(3) must not be entered twice at a time.
+        if self.netgroups_stuck.get() || begun >= until {
+            return Membership::TooSlow(size);
+        }
         self.netgroups_until.set(Some(until));
         let (group, host) = (group.to_vec(), host.to_vec());
         match within(until, move || netdb::in_netgroup(&group, &host)) {
-            Timed::Done(true) => Membership::Yes,
-            Timed::Done(false) => Membership::No,
-            Timed::TooSlow | Timed::Died => {
-                Membership::TooSlow(u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX))
+            Some(true) => Membership::Yes,
+            Some(false) => Membership::No,
+            None => {
+                self.netgroups_stuck.set(true);
+                Membership::TooSlow(size)
             }
         }
     }

@@ -153,7 +153,8 @@ impl TextTable {
                 return Found::Piece(piece);
             }
             self.joined.extend_from_slice(text);
-            if self.joined.len() > LINE_MAX {
+            // A backslash-newline adds nothing to the line, but it costs memory, too.
+            if self.joined.len() + 2 * self.joins.len() > LINE_MAX {
                 // The number of complete lines before it is what the reference reports.
                 self.number = self.number.saturating_sub(1);
                 return Found::Unfinished;
@@ -243,6 +244,9 @@ pub fn word_list(path: &Path, visit: &mut dyn FnMut(&[u8]) -> bool) -> ListEnd {
             let unused = chunk.unused();
             let end = unused.iter().position(|&byte| byte == b' ' || (b'\t'..=b'\r').contains(&byte));
             let text = unused.get(..end.unwrap_or(unused.len())).unwrap_or_default();
+            if text.contains(&0) {
+                return ListEnd::Trouble("a NUL byte".to_owned());
+            }
             let goes_on = match end {
                 Some(_) if word.is_empty() => text.is_empty() || visit(text),
                 Some(_) => {

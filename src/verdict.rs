@@ -109,33 +109,64 @@ pub fn decide(tables: &mut Tables<'_>, request: &Request<'_>) -> Decision {
                 return refused(Because::Trouble, remarks);
             }
         }
-        let start = remarks.len();
-        loop {
-            match tables.current().next() {
-                Entry::Line(line, parsed) => {
-                    if let Some(verdict) = consider(which, &line, parsed, request, &mut remarks) {
-                        return Decision { remarks, ..verdict };
-                    }
-                }
-                Entry::Again => remarks.truncate(start),
-                Entry::Broken(problems) => {
-                    remarks.extend(problems);
-                    if which == Which::Deny {
-                        return refused(Because::Trouble, remarks);
-                    }
-                    break;
-                }
-                Entry::End => break,
-            }
-        }
-        match which {
-            Which::Allow => tables.at = Which::Deny,
-            Which::Deny => {
+        match search(tables.current(), which, request, &mut remarks) {
+            Search::Decided(verdict) => return Decision { remarks, ..verdict },
+            Search::Again => tables.audited = None,
+            Search::Broken if which == Which::Deny => return refused(Because::Trouble, remarks),
+            Search::Broken | Search::End if which == Which::Allow => tables.at = Which::Deny,
+            Search::Broken | Search::End => {
                 let (access, because) = (Access::Permit, Because::NoRule);
                 return Decision { access, because, plan: Vec::new(), if_not: IfNot::Ignore, remarks };
             }
         }
     }
+}
+
+/// How the search of one table ended.
+enum Search {
+    Decided(Decision),
+    /// The table changed: it is to be searched from its start.
+    Again,
+    Broken,
+    End,
+}
+
+fn search(table: &mut dyn Table, which: Which, request: &Request<'_>, remarks: &mut Vec<Problem>) -> Search {
+    let start = remarks.len();
+    loop {
+        match table.next() {
+            Entry::Line(line, parsed) => {
+                if let Some(verdict) = consider(which, &line, parsed, request, remarks) {
+                    return Search::Decided(verdict);
+                }
+                limit(remarks);
+            }
+            Entry::Again => {
+                remarks.truncate(start);
+                return Search::Again;
+            }
+            Entry::Broken(problems) => {
+                remarks.extend(problems);
+                return Search::Broken;
+            }
+            Entry::End => return Search::End,
+        }
+    }
+}
+
+/// Most remarks that one decision keeps: a table of a million bad lines must not fill memory and log.
+const REMARKS_MAX: usize = 200;
+
+/// Keeps the first remarks and counts the others.
+fn limit(remarks: &mut Vec<Problem>) {
+    let Some(over) = remarks.len().checked_sub(REMARKS_MAX).filter(|&over| over > 0) else { return };
+    let before = match remarks.get(REMARKS_MAX - 1).map(|last| &last.what) {
+        Some(What::More(count)) => *count,
+        _ => 1,
+    };
+    remarks.truncate(REMARKS_MAX - 1);
+    let count = before.saturating_add(u32::try_from(over).unwrap_or(u32::MAX));
+    remarks.push(Problem { place: None, weight: Weight::Error, what: What::More(count) });
 }
 
 fn refused(because: Because, remarks: Vec<Problem>) -> Decision {
@@ -184,9 +215,9 @@ fn consider_rule(
     remarks: &mut Vec<Problem>,
 ) -> Option<Decision> {
     let matcher = Matcher::new(request);
-    let matches = matcher.daemons(rule.daemons).and(|| matcher.clients(rule.clients));
+    let mut matches = matcher.rule(rule);
     matcher.report(line, remarks);
-    if matches == Answer::No {
+    if matches == Answer::No && !matcher.bare_matched.get() {
         return None;
     }
     let because = Because::Rule(which, line.place(None));
@@ -198,11 +229,27 @@ fn consider_rule(
         Ok(plan) => sense(which, plan),
         Err(_) => Sense::Refuses,
     };
+    if matches == Answer::No {
+        // A bare IPv6 address behind EXCEPT spares a client that the reference never spared.
+        if sense == Sense::Grants {
+            return None;
+        }
+        matcher.bare_in_doubt.set(true);
+        matches = matcher.rule(rule);
+        if matches == Answer::No {
+            return None;
+        }
+    }
     if matches == Answer::TwoWays {
         matcher.report_doubt(line, remarks);
-        if sense == Sense::Grants {
-            // As the reference reads it, a bare IPv6 address ends in an option error, which refuses.
-            return matcher.split_in_doubt.get().then(|| refused(because, Vec::new()));
+    }
+    if sense == Sense::Grants {
+        // As the reference reads it, a bare IPv6 address ends in an option error, which refuses.
+        if matcher.head_matched.get() {
+            return Some(refused(because, Vec::new()));
+        }
+        if matches == Answer::TwoWays {
+            return None;
         }
     }
     let plan = match typed {

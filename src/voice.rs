@@ -5,13 +5,14 @@
 
 #![forbid(unsafe_code)]
 
-use crate::logline::{Entry, Level, escape};
+use crate::logline::{Entry, Level, escape, printable};
 use crate::rules::options::Priority;
-use crate::sys::syslog::{Message, Syslog, timestamp};
+use crate::sys::socket::write_until;
+use crate::sys::syslog::{Message, PATIENCE, Syslog, timestamp};
 use std::fs::File;
-use std::io::Write;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
+use std::time::Instant;
 
 const LOG_WARNING: u8 = 4;
 const LOG_INFO: u8 = 6;
@@ -59,6 +60,7 @@ impl Voice {
     }
 
     pub fn say(&mut self, entry: &Entry) {
+        let text = printable(&entry.text);
         let priority = match entry.level {
             Level::Allow => self.allow,
             Level::Deny => self.deny,
@@ -67,14 +69,14 @@ impl Voice {
         match &mut self.channel {
             Channel::Syslog(syslog) => {
                 let facility = priority.facility.unwrap_or(0);
-                syslog.send(Message { facility, level: priority.level, text: &entry.text });
+                syslog.send(Message { facility, level: priority.level, text: &text });
             }
             Channel::Stderr(file, speaker) => {
                 let head = format!("[{}]: ", speaker.pid);
-                let parts = [timestamp().as_bytes(), b" ", &speaker.tag, head.as_bytes(), &entry.text, b"\n"]
-                    .concat();
-                // A reader that is gone changes no verdict.
-                let _ = file.write_all(&parts);
+                let parts =
+                    [timestamp().as_bytes(), b" ", &speaker.tag, head.as_bytes(), &text, b"\n"].concat();
+                // A reader that is gone, or does not read, changes no verdict.
+                let _ = write_until(file.as_fd(), &parts, Instant::now() + PATIENCE);
             }
         }
     }

@@ -209,4 +209,5 @@ impl Hands for Telling {
     fn assume_later(&mut self, identity: &Identity) {
         self.tell("become", &identity.user);
     }
+    fn forget_identity(&mut self) {}
 }

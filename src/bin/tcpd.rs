@@ -28,6 +28,9 @@ use wrap::tables::TextTable;
 use wrap::verdict::Tables;
 use wrap::voice::{Speaker, Voice};
 
+/// How long a refused datagram holds the process: it throttles a flood of spoofed ones under `wait`.
+const DATAGRAM_DELAY: Duration = Duration::from_secs(1);
+
 /// Exit status of a wrong call. A refusal is 0, as under the reference.
 const USAGE: i32 = 2;
 
@@ -35,7 +38,10 @@ const USAGE: i32 = 2;
 #[unsafe(no_mangle)]
 extern "C" fn main() -> i32 {
     // Whoever unwinds to here has been logged by the panic hook; the connection closes unserved.
-    catch_unwind(start).unwrap_or(0)
+    catch_unwind(start).unwrap_or_else(|_| {
+        leave_unserved();
+        0
+    })
 }
 
 /// A panic is told to the log and to nobody else: descriptor 2 may be the client.
@@ -90,6 +96,15 @@ fn start() -> i32 {
     }
 }
 
+/// Where nobody found out who called: a datagram must not stay in the queue, or inetd starts us for it
+/// for ever.
+fn leave_unserved() {
+    if let Some(fd) = process::standard(0).filter(|&fd| socket::is_datagram(fd)) {
+        socket::drain(fd);
+        std::thread::sleep(DATAGRAM_DELAY);
+    }
+}
+
 /// Help goes to standard output, everything else to standard error; where those may be the client, to
 /// syslog, one line each.
 fn explain(instead: &Instead) -> i32 {
@@ -104,6 +119,7 @@ fn explain(instead: &Instead) -> i32 {
             let _ = std::io::Write::write_all(&mut std::fs::File::from(fd), whole.as_bytes());
         }
         None => {
+            leave_unserved();
             let mut voice = open_voice(OWN_NAME.as_bytes(), None, Settings::default().facility);
             for line in text.lines().filter(|line| !line.trim().is_empty()) {
                 voice.say(&Entry::new(Level::Err, line));
@@ -133,7 +149,7 @@ impl Call<'_> {
     fn answer(&self, client: Option<BorrowedFd<'static>>, voice: &mut Voice) -> i32 {
         catch_unwind(AssertUnwindSafe(|| self.serve(client, voice))).unwrap_or_else(|_| {
             voice.say(&Entry::new(Level::Deny, "connection refused after an internal error"));
-            client.inspect(|&fd| socket::drain(fd));
+            leave_unserved();
             0
         })
     }
@@ -141,6 +157,7 @@ impl Call<'_> {
     /// One connection, from the descriptor to the server.
     fn serve(&self, client: Option<BorrowedFd<'static>>, voice: &mut Voice) -> i32 {
         process::set_umask(0o022);
+        let shield = process::Shield::up();
 
         // Who is calling? Nothing is looked up yet.
         let closed = || std::io::Error::from_raw_os_error(9);
@@ -150,6 +167,7 @@ impl Call<'_> {
                 let why = wrap::error::reason(&cause);
                 voice.say(&Entry::new(Level::Err, format!("warning: can't get client address: {why}")));
                 voice.say(&Entry::new(Level::Err, format!("getpeername: {why}")));
+                leave_unserved();
                 return 0;
             }
         };
@@ -226,7 +244,10 @@ impl Call<'_> {
         }
         let arguments = self.invocation.arguments.iter().cloned().map(OsString::into_vec);
         let cause = match arguments.map(CString::new).collect::<Result<Vec<_>, _>>() {
-            Ok(arguments) => process::become_program(&path, &arguments, hands.environment.as_deref()),
+            Ok(arguments) => shield.down().map_or_else(
+                |cause| cause,
+                |()| process::become_program(&path, &arguments, hands.environment.as_deref()),
+            ),
             Err(cause) => cause.into(),
         };
         let error = Error::new("cannot execute", path.display().to_string(), cause);
@@ -235,12 +256,12 @@ impl Call<'_> {
     }
 
     /// Leaves a connection unserved. A datagram is taken off the queue, and the process held for a
-    /// moment: under `wait` that throttles a flood of spoofed ones.
+    /// moment.
     fn refuse(&self, fd: BorrowedFd<'_>, datagram: bool) -> i32 {
         if datagram {
             socket::drain(fd);
         }
-        let default = Duration::from_secs(u64::from(datagram));
+        let default = if datagram { DATAGRAM_DELAY } else { Duration::ZERO };
         std::thread::sleep(self.settings.refuse_delay.unwrap_or(default));
         0
     }

@@ -77,8 +77,7 @@ pub fn line(text: &[u8]) -> Parsed<'_> {
 }
 
 fn malformed<'a>(text: &'a [u8], flaw: Flaw, at: &'a [u8], daemons: Option<List<'a>>) -> Parsed<'a> {
-    let last = text.rsplit(|&byte| byte == b':').next().unwrap_or_default();
-    Parsed::Malformed(Malformed { flaw, at, daemons, refuses: options::refuses(last) })
+    Parsed::Malformed(Malformed { flaw, at, daemons, refuses: options::refuses(text) })
 }
 
 /// How the search for the colon behind a list ended.
@@ -125,17 +124,20 @@ fn field(text: &[u8], clients: bool) -> Field<'_> {
 /// bare = address6 [ "%" scope ] [ "/" length ] ;
 /// ```
 ///
+/// `::` alone is none: it is no client's address, and `: :` without its blank is a slip of the pen that
+/// has refused with an option error for decades.
+///
 /// The length of a bare IPv6 pattern at the start of `text`, 0 if there is none: the run of letters,
 /// digits and `:.%/` up to a separator if the whole of it is one, else up to the last colon that is
 /// followed by an option keyword.
 fn bare_length(text: &[u8]) -> usize {
     let in_run = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b':' | b'.' | b'%' | b'/');
-    let run_length = text.iter().take_while(|&&byte| in_run(byte)).count();
+    let run_length = text.iter().take(BARE_MAX + 1).take_while(|&&byte| in_run(byte)).count();
     let run = text.get(..run_length).unwrap_or_default();
     if run.iter().filter(|&&byte| byte == b':').count() < 2 {
         return 0;
     }
-    let ends = text.get(run_length).is_none_or(|&byte| is_separator(byte));
+    let ends = run_length <= BARE_MAX && text.get(run_length).is_none_or(|&byte| is_separator(byte));
     if ends && bare(run).is_some() {
         return run_length;
     }
@@ -147,6 +149,9 @@ fn bare_length(text: &[u8]) -> usize {
     (0..run_length).rev().find(ends_before_option).unwrap_or(0)
 }
 
+/// Longest bare IPv6 pattern: an address, a scope of 15 bytes, a length, and room.
+const BARE_MAX: usize = 80;
+
 /// A whole word that is a bare IPv6 address or network.
 pub fn bare(word: &[u8]) -> Option<(Address6<'_>, Option<u8>)> {
     fn length(text: &[u8]) -> Read<'_, u8> {
@@ -155,7 +160,7 @@ pub fn bare(word: &[u8]) -> Option<(Address6<'_>, Option<u8>)> {
     }
     let address = map_opt(take_while1(|byte| byte != b'/'), address6);
     let mut whole = all_consuming(pair(address, opt(preceded(char('/'), length))));
-    whole.parse(word).ok().map(|(_, bare)| bare)
+    whole.parse(word).ok().map(|(_, bare)| bare).filter(|_| word != b"::")
 }
 
 /// ```text
@@ -351,14 +356,15 @@ fn network6<'a>(net: Address6<'a>, mask: &[u8]) -> HostPattern<'a> {
 }
 
 /// A number by the rules of atoi(3): an optional sign, digits, anything. None where there is no digit;
-/// the flag says whether the number is all there is. Numbers too large for an int are -1, which is no
-/// length of anything.
+/// the flag says whether the number is all there is. What does not fit is cut to the lowest 32 bits, as
+/// the C library cuts it.
 fn leading_number(text: &[u8]) -> Option<(i32, bool)> {
     let read: Read<'_, (&[u8], &[u8])> = pair(recognize(opt(one_of("+-"))), digit0).parse(text);
     let (behind, (sign, digits)) = read.ok()?;
     let digits = std::str::from_utf8(digits).ok().filter(|digits| !digits.is_empty())?;
-    let number: i32 = digits.parse().unwrap_or(-1);
-    Some((if sign == b"-" { -number } else { number }, behind.is_empty()))
+    let number: i64 = digits.parse().unwrap_or(i64::MAX);
+    let number = if sign == b"-" { number.saturating_neg() } else { number };
+    Some((number as i32, behind.is_empty()))
 }
 
 fn bracketed(text: &[u8]) -> Option<Address6<'_>> {

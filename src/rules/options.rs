@@ -167,15 +167,16 @@ pub fn print(field: &Field<'_>, out: &mut Vec<u8>) {
 
 /// Whether `text`, blanks aside, begins with the keyword of an option: how a bare IPv6 address ends.
 pub fn starts_with_keyword(text: &[u8]) -> bool {
-    let text = trim(text);
+    let from = text.iter().position(|&b| !is_space(b)).unwrap_or(text.len());
+    let text = text.get(from..).unwrap_or_default();
     let length = text.iter().position(|&b| !b.is_ascii_alphanumeric()).unwrap_or(text.len());
     let ends = text.get(length).is_none_or(|&b| is_space(b) || b == b'=' || b == b':');
     ends && text.get(..length).and_then(keyword).is_some()
 }
 
 /// Whether the last field of a malformed rule is a readable `deny` or `twist COMMAND`.
-pub fn refuses(last: &[u8]) -> bool {
-    let Some(field) = fields(last).next() else { return false };
+pub fn refuses(rule: &[u8]) -> bool {
+    let Some(field) = fields(rule).last() else { return false };
     let named = |name: &[u8]| field.name.eq_ignore_ascii_case(name);
     (named(b"deny") && field.value.is_empty()) || (named(b"twist") && !field.value.is_empty())
 }
@@ -336,11 +337,11 @@ fn user(value: &[u8], typing: &Typing<'_>) -> Result<Deed, OptionFlaw> {
 }
 
 fn group(value: &[u8], typing: &Typing<'_>) -> Result<Deed, OptionFlaw> {
-    let identity = typing.ask.identity(None, Some(value)).map_err(|no| unknown(no, b"", Some(value)))?;
-    Ok(Deed::Become(match &typing.identity {
-        Some(before) => Identity { gid: identity.gid, ..before.clone() },
-        None => identity,
-    }))
+    // With a user already named, this is that user's group: the groups are his with it.
+    let user =
+        typing.identity.as_ref().filter(|before| before.uid.is_some()).map(|before| before.user.as_slice());
+    let identity = typing.ask.identity(user, Some(value));
+    identity.map(Deed::Become).map_err(|no| unknown(no, user.unwrap_or_default(), Some(value)))
 }
 
 fn unknown(no: NoSuch, user: &[u8], group: Option<&[u8]>) -> OptionFlaw {
@@ -407,7 +408,7 @@ mod tests {
 
     #[test]
     fn a_malformed_rule_may_still_refuse() {
-        assert!(refuses(b" DENY ") && refuses(b"twist /bin/x"));
+        assert!(refuses(b" DENY ") && refuses(b"twist /bin/x") && refuses(b"a: [: twist echo no\\: go"));
         assert!(!refuses(b"deny x") && !refuses(b"twist") && !refuses(b"allow") && !refuses(b"denyx"));
     }
 }

@@ -9,34 +9,34 @@ use crate::error::reason;
 use dns_lookup::{AddrInfoHints, getaddrinfo, getnameinfo};
 use nix::unistd::{Gid, Group, User, getgrouplist};
 use std::ffi::{CString, c_char, c_int};
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
+use std::sync::Arc;
 use std::sync::mpsc::{RecvTimeoutError, sync_channel};
 use std::time::{Duration, Instant};
 
-/// The outcome of work with a deadline.
-pub enum Timed<T> {
-    Done(T),
-    /// The deadline passed first.
-    TooSlow,
-    /// The work died without an answer.
-    Died,
-}
-
-/// Does `work` on another thread and waits for it until `deadline`.
-pub fn within<T: Send + 'static>(deadline: Instant, work: impl FnOnce() -> T + Send + 'static) -> Timed<T> {
+/// Does `work` on another thread and waits for it until `deadline`; None if that passed first. Where no
+/// thread can be had the work is done here, however long it takes: a client may not gain from a
+/// machine that is short of them. A panic there is a panic here.
+pub fn within<T: Send + 'static>(
+    deadline: Instant,
+    work: impl Fn() -> T + Send + Sync + 'static,
+) -> Option<T> {
+    let work = Arc::new(work);
+    let theirs = Arc::clone(&work);
     let (answer, wait) = sync_channel(1);
     let started = std::thread::Builder::new().spawn(move || {
         // The receiver may have given up; then nobody wants the answer.
-        let _ = answer.send(work());
+        let _ = answer.send(theirs());
     });
-    if started.is_err() {
-        return Timed::Died;
-    }
+    let Ok(thread) = started else { return Some(work()) };
     match wait.recv_timeout(deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(1)))
     {
-        Ok(done) => Timed::Done(done),
-        Err(RecvTimeoutError::Timeout) => Timed::TooSlow,
-        Err(RecvTimeoutError::Disconnected) => Timed::Died,
+        Ok(done) => Some(done),
+        Err(RecvTimeoutError::Timeout) => None,
+        Err(RecvTimeoutError::Disconnected) => match thread.join() {
+            Ok(()) => None,
+            Err(panic) => std::panic::resume_unwind(panic),
+        },
     }
 }
 
@@ -49,24 +49,19 @@ pub enum Reverse {
     Failed(String),
 }
 
-/// The name of an address.
-pub fn reverse(ip: IpAddr) -> Reverse {
-    match getnameinfo(&SocketAddr::new(ip, 0), libc::NI_NAMEREQD) {
+/// The name of an address; the port does not matter, the scope of a link-local one does.
+pub fn reverse(address: SocketAddr) -> Reverse {
+    match getnameinfo(&address, libc::NI_NAMEREQD) {
         Ok((name, _)) => Reverse::Name(name),
-        Err(error) => {
-            let known =
-                [libc::EAI_AGAIN, libc::EAI_FAIL, libc::EAI_NONAME, libc::EAI_NODATA, libc::EAI_FAMILY];
-            if known.contains(&error.error_num()) || error.error_num() == libc::EAI_MEMORY {
-                Reverse::Nothing
-            } else {
-                Reverse::Failed(reason(&error.into()))
-            }
-        }
+        // No code of getnameinfo(3): the crate had a name in hand and could not make text of it.
+        Err(error) if error.error_num() == 0 => Reverse::Failed(reason(&error.into())),
+        Err(error) if error.error_num() == libc::EAI_OVERFLOW => Reverse::Failed(reason(&error.into())),
+        Err(_) => Reverse::Nothing,
     }
 }
 
 /// The canonical name and the addresses of a name, in one family; None if the lookup fails.
-pub fn forward(name: &str, six: bool) -> Option<(Option<String>, Vec<IpAddr>)> {
+pub fn forward(name: &str, six: bool) -> Option<(Option<String>, Vec<SocketAddr>)> {
     let hints = AddrInfoHints {
         flags: libc::AI_CANONNAME,
         address: if six { libc::AF_INET6 } else { libc::AF_INET },
@@ -78,7 +73,7 @@ pub fn forward(name: &str, six: bool) -> Option<(Option<String>, Vec<IpAddr>)> {
     for info in getaddrinfo(Some(name), None, Some(hints)).ok()? {
         let info = info.ok()?;
         canonical = canonical.or(info.canonname);
-        addresses.push(info.sockaddr.ip());
+        addresses.push(info.sockaddr);
     }
     Some((canonical, addresses))
 }
@@ -99,7 +94,7 @@ pub fn in_netgroup(group: &[u8], host: &[u8]) -> bool {
     let domain = nis_domain();
     let domain = domain.as_ref().map_or(std::ptr::null(), |name| name.as_ptr());
     // SAFETY: all pointers are NUL-terminated strings that outlive the call, or null, which innetgr(3)
-    // takes for "any".
+    // takes for "any". The function is not thread-safe: its only caller asks again only after an answer.
     unsafe { innetgr(group.as_ptr(), host.as_ptr(), std::ptr::null(), domain) == 1 }
 }
 

@@ -8,10 +8,9 @@ use super::signals;
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl, open};
 use nix::sys::stat::{Mode, umask};
-use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{
-    ForkResult, Gid, Pid, Uid, dup2_stderr, dup2_stdin, dup2_stdout, execv, execve, fork, getgroups,
-    getresgid, getresuid, setgroups, setresgid, setresuid,
+    ForkResult, Gid, Uid, dup2_stderr, dup2_stdin, dup2_stdout, execv, execve, fork, getgroups, getresgid,
+    getresuid, setgroups, setresgid, setresuid,
 };
 use std::ffi::{CStr, CString, c_char};
 use std::io;
@@ -87,17 +86,24 @@ pub struct Shell<'a> {
 
 const SHELL: &CStr = c"/bin/sh";
 /// Exit status of a child that could not even start its shell; 126 and above is "could not be run".
-const NOT_RUN: i32 = 126;
+pub const NOT_RUN: i32 = 126;
 
 fn shell_arguments(command: &[u8]) -> io::Result<[CString; 3]> {
     let command = CString::new(command).map_err(|_| io::Error::other("NUL byte in command"))?;
     Ok([CString::from(c"sh"), CString::from(c"-c"), command])
 }
 
+/// What execve(2) wants: pointers, and a null one at the end.
+fn pointers(strings: &[CString]) -> Vec<*const c_char> {
+    strings.iter().map(|string| string.as_ptr()).chain([std::ptr::null()]).collect()
+}
+
 impl Shell<'_> {
     /// Runs the command and waits for its shell. A trailing `&` is the shell's business.
     pub fn run(&self) -> io::Result<Ended> {
         let arguments = shell_arguments(self.command)?;
+        let arguments = pointers(&arguments);
+        let environment = self.environment.map(pointers);
         let null = open("/dev/null", OFlag::O_RDWR | OFlag::O_CLOEXEC, Mode::empty())?;
         let ids = self.ids.filter(|ids| !ids.are_ours()).map(|ids| (ids, ids.gids()));
         let reported = signals::ChildrenReported::new();
@@ -105,11 +111,11 @@ impl Shell<'_> {
         // executes the shell or leaves by _exit.
         match unsafe { fork() }? {
             ForkResult::Child => {
-                let _ = self.start(&arguments, null.as_fd(), ids.as_ref());
+                let _ = self.start(&arguments, environment.as_deref(), null.as_fd(), ids.as_ref());
                 leave(NOT_RUN)
             }
             ForkResult::Parent { child } => {
-                let ended = wait_for(child);
+                let ended = wait_for(child.as_raw());
                 drop(reported);
                 ended
             }
@@ -119,7 +125,8 @@ impl Shell<'_> {
     /// In the child: descriptors, identity, shell. Returns only if something failed.
     fn start(
         &self,
-        arguments: &[CString; 3],
+        arguments: &[*const c_char],
+        environment: Option<&[*const c_char]>,
         null: BorrowedFd<'_>,
         ids: Option<&(&Ids, Vec<Gid>)>,
     ) -> nix::Result<()> {
@@ -133,25 +140,56 @@ impl Shell<'_> {
         if let Some((ids, groups)) = ids {
             ids.take_on(groups)?;
         }
-        match self.environment {
-            Some(environment) => execve(SHELL, arguments, environment)?,
-            None => execv(SHELL, arguments)?,
-        };
-        Ok(())
+        // SAFETY: both arrays end in a null pointer, and the strings they point to live in `run`; the
+        // environment of this process is such an array, too.
+        unsafe {
+            let environment = environment.map_or(environ, <[_]>::as_ptr);
+            libc::execve(SHELL.as_ptr(), arguments.as_ptr(), environment);
+        }
+        Err(Errno::last())
     }
 }
 
-fn wait_for(child: Pid) -> io::Result<Ended> {
+unsafe extern "C" {
+    /// environ(7).
+    static environ: *const *const c_char;
+}
+
+/// One waitpid(2): the process, or None if none has ended (`flags`) or there is none. It is called
+/// directly because nix knows no child that died of a realtime signal.
+fn wait_once(pid: i32, flags: i32) -> nix::Result<Option<(i32, Ended)>> {
+    let mut status = 0;
+    // SAFETY: `status` is a plain number that outlives the call.
+    let ended = Errno::result(unsafe { libc::waitpid(pid, &raw mut status, flags) })?;
+    if ended == 0 {
+        return Ok(None);
+    }
+    let how = if libc::WIFSIGNALED(status) {
+        Ended::Signal { pid: ended, signal: libc::WTERMSIG(status) }
+    } else {
+        Ended::Exit(libc::WEXITSTATUS(status))
+    };
+    Ok(Some((ended, how)))
+}
+
+fn wait_for(child: i32) -> io::Result<Ended> {
     loop {
-        match waitpid(child, None) {
-            Ok(WaitStatus::Exited(_, status)) => return Ok(Ended::Exit(status)),
-            Ok(WaitStatus::Signaled(pid, signal, _)) => {
-                return Ok(Ended::Signal { pid: pid.as_raw(), signal: signal as i32 });
-            }
-            Ok(_) | Err(Errno::EINTR) => {}
+        match wait_once(child, 0) {
+            Ok(Some((_, ended))) => return Ok(ended),
+            Ok(None) | Err(Errno::EINTR) => {}
             Err(error) => return Err(error.into()),
         }
     }
+}
+
+/// Collects the children that have ended, without waiting: their process ids. As the first process of
+/// a container it meets others' orphans, too.
+pub fn reap() -> Vec<i32> {
+    let next = || match wait_once(-1, libc::WNOHANG) {
+        Ok(ended) => ended.map(|(pid, _)| pid),
+        Err(_) => None,
+    };
+    std::iter::from_fn(next).collect()
 }
 
 fn close_from(first: u32) -> nix::Result<()> {
@@ -217,9 +255,6 @@ pub fn is_this_program(path: &Path) -> bool {
 
 /// The environment as it was given, malformed entries included.
 pub fn environment() -> Vec<CString> {
-    unsafe extern "C" {
-        static environ: *const *const c_char;
-    }
     let mut entries = Vec::new();
     // SAFETY: environ(7) is null or an array of NUL-terminated strings that ends in a null pointer;
     // nothing in this program changes it.
@@ -292,17 +327,6 @@ pub fn start_child(work: impl FnOnce() -> i32) -> io::Result<i32> {
     }
 }
 
-/// Collects children that ended, without waiting: how many.
-pub fn reap() -> usize {
-    let ended = || {
-        matches!(
-            waitpid(None, Some(WaitPidFlag::WNOHANG)),
-            Ok(WaitStatus::Exited(..) | WaitStatus::Signaled(..))
-        )
-    };
-    std::iter::repeat_with(ended).take_while(|&one| one).count()
-}
-
 /// A standard descriptor, if it is open.
 pub fn standard(fd: RawFd) -> Option<BorrowedFd<'static>> {
     // SAFETY: the descriptor is only looked at here; 0, 1 and 2 are never closed by this program.
@@ -321,22 +345,54 @@ pub fn fill_standard() {
     }
 }
 
-/// A copy of descriptor 1 or 2 for messages of ours; None if it is closed or may be the client: a
-/// socket, or the same file as descriptor 0. A terminal is nobody's client.
-pub fn own_copy(fd: RawFd) -> Option<OwnedFd> {
-    let open = standard(fd)?;
+/// Whether a descriptor may be the client: a socket, or the same file as descriptor 0. A terminal is
+/// nobody's client.
+fn may_be_client(fd: BorrowedFd<'_>) -> bool {
     let same = |a, b| match (nix::sys::stat::fstat(a), nix::sys::stat::fstat(b)) {
         (Ok(a), Ok(b)) => (a.st_dev, a.st_ino) == (b.st_dev, b.st_ino),
         _ => false,
     };
-    let client = standard(0).is_some_and(|stdin| same(stdin, open));
-    let terminal = nix::unistd::isatty(open).unwrap_or(false);
-    if super::socket::is_socket(open) || (client && !terminal) {
-        return None;
-    }
+    let is_input = || standard(0).is_some_and(|stdin| same(stdin, fd));
+    super::socket::is_socket(fd) || (is_input() && !nix::unistd::isatty(fd).unwrap_or(false))
+}
+
+/// A copy of descriptor 1 or 2 for messages of ours; None if it is closed or may be the client.
+pub fn own_copy(fd: RawFd) -> Option<OwnedFd> {
+    let open = standard(fd).filter(|&open| !may_be_client(open))?;
     let copy = fcntl(open, FcntlArg::F_DUPFD_CLOEXEC(10)).ok()?;
     // SAFETY: F_DUPFD_CLOEXEC returned a new descriptor that nobody else owns.
     Some(unsafe { OwnedFd::from_raw_fd(copy) })
+}
+
+/// Descriptor 2 kept from whatever the runtime may say on its own (it dies of a lack of memory with
+/// words): the null device stands there until the client's own is put back.
+pub struct Shield(Option<OwnedFd>);
+
+impl Shield {
+    /// Shields descriptor 2 if it may be the client.
+    pub fn up() -> Shield {
+        let Some(open_now) = standard(2) else { return Shield(None) };
+        if !may_be_client(open_now) {
+            return Shield(None);
+        }
+        let kept = fcntl(open_now, FcntlArg::F_DUPFD_CLOEXEC(10));
+        let null = open("/dev/null", OFlag::O_RDWR | OFlag::O_CLOEXEC, Mode::empty());
+        match (kept, null) {
+            (Ok(kept), Ok(null)) if dup2_stderr(&null).is_ok() => {
+                // SAFETY: F_DUPFD_CLOEXEC returned a new descriptor that nobody else owns.
+                Shield(Some(unsafe { OwnedFd::from_raw_fd(kept) }))
+            }
+            _ => Shield(None),
+        }
+    }
+
+    /// Puts the descriptor back, for the server.
+    pub fn down(&self) -> io::Result<()> {
+        match &self.0 {
+            Some(kept) => Ok(dup2_stderr(kept)?),
+            None => Ok(()),
+        }
+    }
 }
 
 #[cfg(test)]

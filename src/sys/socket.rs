@@ -2,6 +2,7 @@
 //!
 //! Nothing here blocks without a deadline, and nothing raises SIGPIPE.
 
+use super::signals;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{
@@ -51,18 +52,12 @@ pub fn ends(fd: BorrowedFd<'_>) -> io::Result<Ends> {
 
 fn end(address: &SockaddrStorage) -> End {
     if let Some(four) = address.as_sockaddr_in() {
-        let four = std::net::SocketAddrV4::from(*four);
-        return End::Inet(four.into(), four.ip().to_string());
+        let address = SocketAddr::V4(std::net::SocketAddrV4::from(*four));
+        return End::Inet(address, address_text(address));
     }
     if let Some(six) = address.as_sockaddr_in6() {
-        let six = std::net::SocketAddrV6::from(*six);
-        let mut text = six.ip().to_string();
-        if six.scope_id() != 0 {
-            let name =
-                nix::net::if_::if_indextoname(six.scope_id()).ok().and_then(|name| name.into_string().ok());
-            text = format!("{text}%{}", name.unwrap_or_else(|| six.scope_id().to_string()));
-        }
-        return End::Inet(six.into(), text);
+        let address = SocketAddr::V6(std::net::SocketAddrV6::from(*six));
+        return End::Inet(address, address_text(address));
     }
     match address.family() {
         Some(AddressFamily::Unix) => End::Local,
@@ -70,11 +65,26 @@ fn end(address: &SockaddrStorage) -> End {
     }
 }
 
+/// An address as getnameinfo(3) prints it, with the scope of a link-local one.
+pub fn address_text(address: SocketAddr) -> String {
+    match address {
+        SocketAddr::V6(six) if six.scope_id() != 0 => {
+            let name = nix::net::if_::if_indextoname(six.scope_id()).ok();
+            let name = name.and_then(|name| name.into_string().ok());
+            format!("{}%{}", six.ip(), name.unwrap_or_else(|| six.scope_id().to_string()))
+        }
+        _ => address.ip().to_string(),
+    }
+}
+
 /// An IPv4 address in IPv6 clothes, undressed.
-pub fn unmapped(ip: IpAddr) -> IpAddr {
-    match ip {
-        IpAddr::V6(six) => six.to_ipv4_mapped().map_or(ip, IpAddr::V4),
-        IpAddr::V4(_) => ip,
+pub fn unmapped(address: SocketAddr) -> SocketAddr {
+    match address {
+        SocketAddr::V6(six) => match six.ip().to_ipv4_mapped() {
+            Some(four) => SocketAddr::new(IpAddr::V4(four), six.port()),
+            None => address,
+        },
+        SocketAddr::V4(_) => address,
     }
 }
 
@@ -134,6 +144,11 @@ pub fn shut(fd: BorrowedFd<'_>) {
     let _ = nix::sys::socket::shutdown(fd.as_raw_fd(), nix::sys::socket::Shutdown::Both);
 }
 
+/// Whether the descriptor is a datagram socket.
+pub fn is_datagram(fd: BorrowedFd<'_>) -> bool {
+    getsockopt(&fd, sockopt::SockType) == Ok(SockType::Datagram)
+}
+
 /// Takes exactly one datagram off the queue, so that inetd does not start us for it again.
 pub fn drain(fd: BorrowedFd<'_>) {
     let _ = recv(fd.as_raw_fd(), &mut [0; 1], MsgFlags::MSG_DONTWAIT);
@@ -164,7 +179,12 @@ pub fn write_until(fd: BorrowedFd<'_>, mut text: &[u8], deadline: Instant) -> io
             Err(Errno::EINTR) => {}
             Err(Errno::EAGAIN) if ready(fd, PollFlags::POLLOUT, deadline) => {}
             Err(Errno::ENOTSOCK) => {
-                let sent = nix::unistd::write(fd, text)?;
+                if !ready(fd, PollFlags::POLLOUT, deadline) {
+                    return Err(io::ErrorKind::TimedOut.into());
+                }
+                // A pipe that can be written to takes this much without blocking (pipe(7)).
+                let piece = text.get(..libc::PIPE_BUF).unwrap_or(text);
+                let sent = signals::without_sigpipe(|| nix::unistd::write(fd, piece))?;
                 text = text.get(sent..).unwrap_or_default();
             }
             Err(error) => return Err(error.into()),

@@ -9,7 +9,7 @@
 use crate::error::{Doubt, Problem, Weight, What};
 use crate::facts::{ListEnd, Membership, Request, Side};
 use crate::rules::grammar::{self, address4, address6, client4, unmapped};
-use crate::rules::{Address6, HostPattern, Item, Line, List, Process, TextPattern};
+use crate::rules::{Address6, HostPattern, Item, Line, List, Process, Rule, TextPattern};
 use ipnet::Ipv6Net;
 use std::cell::{Cell, RefCell};
 
@@ -60,17 +60,26 @@ impl From<bool> for Answer {
 
 /// Deepest nesting of pattern files.
 const DEPTH_MAX: usize = 8;
+/// Most pattern files that one rule reads for one request, counted each time.
+const FILES_MAX: usize = 1000;
+/// Most things that are noticed about one rule.
+const NOTICED_MAX: usize = 20;
 
 /// One rule against one request.
 pub struct Matcher<'r> {
     request: &'r Request<'r>,
     /// The first pattern that answered in two ways.
     doubt: RefCell<Option<(Vec<u8>, Doubt)>>,
-    /// It was a bare IPv6 address that is also a host name and options.
-    pub split_in_doubt: Cell<bool>,
+    /// The text before the first colon of a bare IPv6 address is the name of the client's host.
+    pub head_matched: Cell<bool>,
+    /// A bare IPv6 address matched.
+    pub bare_matched: Cell<bool>,
+    /// Bare IPv6 addresses that match answer in two ways.
+    pub bare_in_doubt: Cell<bool>,
     noticed: RefCell<Vec<What>>,
     /// The pattern files that are being read, outermost first.
     files: RefCell<Vec<Vec<u8>>>,
+    files_opened: Cell<usize>,
 }
 
 impl<'r> Matcher<'r> {
@@ -78,7 +87,10 @@ impl<'r> Matcher<'r> {
         Matcher {
             request,
             doubt: RefCell::new(None),
-            split_in_doubt: Cell::new(false),
+            head_matched: Cell::new(false),
+            bare_matched: Cell::new(false),
+            bare_in_doubt: Cell::new(false),
+            files_opened: Cell::new(0),
             noticed: RefCell::default(),
             files: RefCell::default(),
         }
@@ -101,9 +113,22 @@ impl<'r> Matcher<'r> {
         }
     }
 
+    /// Notices each thing once, and not without end.
+    fn notice(&self, what: What) {
+        let mut noticed = self.noticed.borrow_mut();
+        if noticed.len() < NOTICED_MAX && !noticed.contains(&what) {
+            noticed.push(what);
+        }
+    }
+
     fn two_ways(&self, word: &[u8], why: Doubt) -> Answer {
         self.doubt.borrow_mut().get_or_insert_with(|| (word.to_vec(), why));
         Answer::TwoWays
+    }
+
+    /// Whether a rule matches: its daemons, and only then its clients.
+    pub fn rule(&self, rule: &Rule<'_>) -> Answer {
+        self.daemons(rule.daemons).and(|| self.clients(rule.clients))
     }
 
     pub fn daemons(&self, list: List<'_>) -> Answer {
@@ -229,10 +254,11 @@ impl<'r> Matcher<'r> {
         let names_a_host = head.iter().any(|byte| !byte.is_ascii_digit());
         let other = || self.request.name(side).text().eq_ignore_ascii_case(head);
         if !inside && names_a_host && other() {
-            self.split_in_doubt.set(true);
+            self.head_matched.set(true);
             return self.two_ways(word, Doubt::BareAddress);
         }
-        inside.into()
+        self.bare_matched.set(self.bare_matched.get() || inside);
+        self.unless(inside, self.bare_in_doubt.get().then_some(Doubt::BareAddress), word)
     }
 
     fn netgroup(&self, group: &[u8], word: &[u8], host: &[u8]) -> Answer {
@@ -240,7 +266,7 @@ impl<'r> Matcher<'r> {
             Membership::Yes => Answer::Yes,
             Membership::No => Answer::No,
             Membership::TooSlow(spent_ms) => {
-                self.noticed.borrow_mut().push(What::Netgroup { group: group.to_vec(), spent_ms });
+                self.notice(What::Netgroup { group: group.to_vec(), spent_ms });
                 self.two_ways(word, Doubt::Netgroup)
             }
         }
@@ -251,10 +277,13 @@ impl<'r> Matcher<'r> {
         let depth = self.files.borrow().len();
         let circular = self.files.borrow().iter().any(|open| open == path);
         let mut answer = Answer::No;
+        let opened = self.files_opened.replace(self.files_opened.get() + 1);
         let end = if circular {
             ListEnd::Trouble("it includes itself".to_owned())
         } else if depth >= DEPTH_MAX {
             ListEnd::Trouble("nested too deeply".to_owned())
+        } else if opened >= FILES_MAX {
+            ListEnd::Trouble("too many pattern files".to_owned())
         } else {
             self.files.borrow_mut().push(path.to_vec());
             let end = self.request.asker().word_list(path, &mut |word| {
@@ -267,8 +296,7 @@ impl<'r> Matcher<'r> {
         match end {
             ListEnd::Read | ListEnd::Missing => answer,
             ListEnd::Trouble(reason) => {
-                let what = What::PatternFile { file: path.to_vec(), reason };
-                self.noticed.borrow_mut().push(what);
+                self.notice(What::PatternFile { file: path.to_vec(), reason });
                 answer.or(self.two_ways(word, Doubt::PatternFile))
             }
         }

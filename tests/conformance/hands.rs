@@ -136,6 +136,10 @@ impl Hands for Recording<'_, '_> {
         self.real.assume_later(identity);
     }
 
+    fn forget_identity(&mut self) {
+        self.real.forget_identity();
+    }
+
     fn matched(&mut self, place: &Place) {
         self.table = place.file.to_path_buf();
         if self.verbose >= 2 {
