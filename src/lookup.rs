@@ -195,3 +195,17 @@ impl Ask for Live {
         netdb::interface_exists(name)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::SocketAddrV6;
+
+    #[test]
+    fn a_link_local_address_is_the_same_on_its_own_link_only() {
+        let on =
+            |scope| SocketAddr::V6(SocketAddrV6::new("fe80::1".parse().expect("an address"), 0, 0, scope));
+        assert!(is_same(on(2), on(2)) && !is_same(on(2), on(3)) && !is_same(on(2), on(0)));
+        assert!(is_same(SocketAddr::from(([1, 2, 3, 4], 5)), SocketAddr::from(([1, 2, 3, 4], 6))));
+    }
+}

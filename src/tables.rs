@@ -359,6 +359,24 @@ mod tests {
     }
 
     #[test]
+    fn joints_count_for_the_length_of_a_line() {
+        let text = [b"a\n".to_vec(), b"\\\n".repeat(LINE_MAX), b"y\n".to_vec()].concat();
+        let seen = lines("joints", &text);
+        assert_eq!((seen.len(), &seen[1].1[..]), (2, "broken"), "{seen:?}");
+    }
+
+    #[test]
+    fn a_word_with_a_nul_in_it_cannot_be_read() {
+        let scratch = Scratch::new("nul", b"a b\0c d\n");
+        let mut words = 0;
+        let end = word_list(&scratch.0, &mut |_| {
+            words += 1;
+            true
+        });
+        assert_eq!((end, words), (ListEnd::Trouble("a NUL byte".to_owned()), 1));
+    }
+
+    #[test]
     fn what_is_no_regular_file_is_no_empty_table() {
         let mut table = TextTable::new(Path::new("/"));
         assert!(matches!(table.next(), Entry::Broken(_)));

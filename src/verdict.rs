@@ -321,3 +321,54 @@ fn rule_errors(line: &Line<'_>, rule: &Rule<'_>, request: &Request<'_>) -> Vec<P
         .flatten()
         .collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::facts::{DaemonName, Endpoint, Fact, Stated, Transport};
+    use crate::tables::TextTable;
+    use std::path::PathBuf;
+
+    /// Decides about a client of this address under two texts.
+    fn decided(name: &str, allow: &str, deny: &str, address: &str) -> Decision {
+        let file = |which: &str, text: &str| {
+            let path: PathBuf =
+                std::env::temp_dir().join(format!("tcpd-verdict-{name}-{which}-{}", std::process::id()));
+            std::fs::write(&path, text).expect("writes");
+            path
+        };
+        let (allow, deny) = (file("allow", allow), file("deny", deny));
+        let client = Endpoint::new(Fact::Known(address.as_bytes().to_vec()), None);
+        let ends = (client, Endpoint::unknown());
+        let request = Request::new(DaemonName::stated(b"d"), 1, Transport::Stream, ends, &Stated);
+        let (mut first, mut second) = (TextTable::new(&allow), TextTable::new(&deny));
+        let decision = decide(&mut Tables::new(&mut first, &mut second, false), &request);
+        for path in [allow, deny] {
+            std::fs::remove_file(path).expect("removes");
+        }
+        decision
+    }
+
+    #[test]
+    fn a_bare_address_spares_nobody_in_hosts_deny() {
+        let access = |deny: &str, address: &str| decided("spares", "", deny, address).access;
+        assert_eq!(access("ALL: ALL EXCEPT 2001:db8::7\n", "2001:db8::7"), Access::Deny);
+        assert_eq!(access("ALL: ALL EXCEPT 2001:db8::7\n", "192.0.2.7"), Access::Deny);
+        assert_eq!(access("ALL: ALL EXCEPT [2001:db8::7]\n", "2001:db8::7"), Access::Permit);
+        assert_eq!(access("ALL: 2001:db8::7\n", "2001:db8::8"), Access::Permit);
+    }
+
+    #[test]
+    fn a_slip_of_the_pen_refuses_as_it_always_did() {
+        let decision = decided("slip", "ALL: ALL :: deny\n", "", "192.0.2.7");
+        assert_eq!((decision.access, decision.remarks.len()), (Access::Deny, 1));
+    }
+
+    #[test]
+    fn a_table_of_junk_fills_neither_memory_nor_log() {
+        let decision = decided("junk", &"junk\n".repeat(5000), "ALL: ALL\n", "192.0.2.7");
+        assert_eq!((decision.access, decision.remarks.len()), (Access::Deny, REMARKS_MAX));
+        let last = decision.remarks.last().map(|problem| problem.what.clone());
+        assert_eq!(last, Some(What::More(5000 - 199)));
+    }
+}

@@ -296,6 +296,48 @@ fn a_settings_file_that_was_named_must_be_there() {
     assert!(log.contains("nowhere, line 0: cannot be read: No such file or directory"), "{log}");
 }
 
+/// A log that nobody reads, or that is gone, changes no verdict and holds nobody.
+#[test]
+fn a_log_without_a_reader_changes_nothing() {
+    let scratch = Scratch::new();
+    let options = rules(&scratch, "", "");
+    for full in [false, true] {
+        let (reader, writer) = std::io::pipe().expect("a pipe");
+        let reader = if full {
+            let flood = writer.try_clone().expect("a descriptor");
+            let mut command = Command::new("/bin/sh");
+            command.args(["-c", "dd if=/dev/zero bs=4096 count=16 oflag=nonblock 2>/dev/null"]).stdout(flood);
+            let _ = command.status().expect("fills the pipe");
+            Some(reader)
+        } else {
+            None
+        };
+        let (mut client, server) = std::os::unix::net::UnixStream::pair().expect("a pair");
+        let copy = OwnedFd::from(server.try_clone().expect("a descriptor"));
+        let mut command = Command::new(TCPD);
+        command.arg0("tcpd").args(["--log", "stderr"]).args(&options).args(["--", "/bin/echo", "served"]);
+        let status = command.stdin(OwnedFd::from(server)).stdout(copy).stderr(writer).status().expect("runs");
+        drop(command);
+        assert!(status.success(), "{full}: {status}");
+        let mut got = String::new();
+        client.read_to_string(&mut got).expect("closed");
+        assert_eq!(got, "served\n", "{full}");
+        drop(reader);
+    }
+}
+
+/// As the first process of a container the listener meets orphans that are not its own; they, and
+/// children that die of unusual signals, leave the count right.
+#[test]
+fn a_child_that_dies_of_a_realtime_signal_is_counted() {
+    let scratch = Scratch::new();
+    let options = [rules(&scratch, "", ""), vec!["--max-connections".into(), "1".into()]].concat();
+    let listening = Listening::start(&options, &["/bin/sh", "-c", "echo served; kill -40 $$"]);
+    for visit in 0..3 {
+        assert_eq!(listening.greeting(), "served\n", "visit {visit}");
+    }
+}
+
 #[test]
 fn strict_reads_tables_to_their_end() {
     let scratch = Scratch::new();

@@ -496,6 +496,8 @@ mod tests {
         taken("::ffff:192.0.2.7:twist x", "::ffff:192.0.2.7", Some("twist x"));
         taken("1:2:3:4:5:6:7:8:user nobody", "1:2:3:4:5:6:7:8", Some("user nobody"));
         // the reference's split
+        taken(" ALL :: deny", " ALL ", Some(": deny"));
+        taken(" ALL ::deny", " ALL ", Some(":deny"));
         taken("::1:denyx", "", Some(":1:denyx"));
         taken("::ffff:192.0.", "", Some(":ffff:192.0."));
         taken("a:b", "a", Some("b"));
@@ -542,6 +544,7 @@ mod tests {
         assert_eq!(length("10.0.0.0/+08"), (Some(8), None));
         assert_eq!(length("10.0.0.1/8"), (Some(8), Some(Doubt::HostBits)));
         assert_eq!(length("10.0.0.0/0"), (Some(0), Some(Doubt::ZeroLength)));
+        assert_eq!(length("10.0.0.0/4294967304"), (Some(8), None), "cut to 32 bits");
         assert_eq!(length("0.0.0.0/0.0.0.0"), (Some(0), None));
         for never in ["10.0.0.0/33", "10.0.0.0/", "10.0.0.0/0x8", "10.0.0.0/-1", "10.0.0.0/255.255.255.255"] {
             assert_eq!(length(never), (None, None), "{never}");
@@ -563,6 +566,14 @@ mod tests {
         assert_eq!(ident_reply(b"66000, 23 : USERID : UNIX : x"), None);
         assert_eq!(ident_reply(b"1, 2 : USERID : UNIX : "), None);
         assert_eq!(ident_reply(&[b'1'; 5000]), None);
+    }
+
+    #[test]
+    fn a_million_colons_are_read_once() {
+        for piece in [&b":allow"[..], b": ", b"::", b"a:b@"] {
+            let text = [b"ALL: ".to_vec(), piece.repeat(1_000_000 / piece.len())].concat();
+            assert!(!matches!(line(&text), Parsed::Nothing));
+        }
     }
 
     #[test]
