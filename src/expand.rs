@@ -79,7 +79,7 @@ pub fn host<'a>(request: &'a Request<'_>, side: Side) -> &'a [u8] {
 }
 
 /// `user@host`, or the host where no user is known yet.
-fn client(request: &Request<'_>) -> Vec<u8> {
+pub fn client(request: &Request<'_>) -> Vec<u8> {
     let host = host(request, Side::Client);
     match request.user_if_asked().and_then(Fact::known) {
         Some(user) => [user.as_ref(), b"@", host].concat(),
@@ -88,7 +88,7 @@ fn client(request: &Request<'_>) -> Vec<u8> {
 }
 
 /// `daemon@host`, or the daemon where the host is unknown.
-fn server(request: &Request<'_>) -> Vec<u8> {
+pub fn server(request: &Request<'_>) -> Vec<u8> {
     let (daemon, host) = (request.daemon.as_ref(), host(request, Side::Server));
     if host.eq_ignore_ascii_case(b"unknown") { daemon.to_vec() } else { [daemon, b"@", host].concat() }
 }

@@ -26,8 +26,11 @@
 //! | | [`actions`] | what is done about a decision? |
 //! | | [`settings`] | what did tcpd.conf(5) say? |
 //! | | [`listen`] | who accepts, where there is no inetd? |
+//! | | [`finger`] | who is on that machine, and what of the answer may be shown? |
 //! | 4 doors | [`invocation`] | how were we called? |
 //! | | `bin/tcpd.rs` | the wrapper: one connection, from the descriptor to the server |
+//! | | `bin/try-from.rs` | what does this machine know of a caller? |
+//! | | `bin/safe_finger.rs` | finger for booby traps: limited, cleaned, nobody |
 //!
 //! # Where the plan was departed from, and why
 //!
@@ -63,6 +66,7 @@ pub mod actions;
 pub mod error;
 pub mod expand;
 pub mod facts;
+pub mod finger;
 pub mod invocation;
 pub mod listen;
 pub mod logline;

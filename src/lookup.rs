@@ -11,10 +11,12 @@
 #![forbid(unsafe_code)]
 
 use crate::error::NameDoubt;
-use crate::facts::{Ask, Fact, HostName, Identity, ListEnd, Membership, NAME_MAX, NoSuch, Side, UserName};
+use crate::facts::{
+    Ask, Endpoint, Fact, HostName, Identity, ListEnd, Membership, NAME_MAX, NoSuch, Side, Transport, UserName,
+};
 use crate::rules::grammar;
 use crate::sys::netdb::{self, Reverse, within};
-use crate::sys::socket;
+use crate::sys::socket::{self, End, Ends};
 use crate::tables;
 use std::cell::Cell;
 use std::ffi::OsStr;
@@ -45,6 +47,37 @@ impl Live {
             netgroups_until: Cell::new(None),
             netgroups_stuck: Cell::new(false),
         }
+    }
+}
+
+/// The address behind an end, if it is one that can be asked about.
+pub fn inet(end: &End) -> Option<SocketAddr> {
+    match end {
+        End::Inet(address, _) => Some(*address),
+        End::Local | End::Unknown => None,
+    }
+}
+
+/// What is known of an end without asking: its address, and that a local one is called so.
+pub fn endpoint(end: &End) -> Endpoint {
+    match end {
+        End::Inet(address, text) => {
+            Endpoint::new(Fact::Known(text.clone().into_bytes()), Some(address.port()))
+        }
+        End::Local => {
+            let name = b"localhost";
+            Endpoint::new(Fact::Known(name.to_vec()), None).named(Fact::Known(HostName::stated(name)))
+        }
+        End::Unknown => Endpoint::unknown(),
+    }
+}
+
+/// How a connection with these ends came.
+pub fn transport(ends: &Ends) -> Transport {
+    match (&ends.client, ends.datagram) {
+        (_, true) => Transport::Datagram,
+        (End::Local, false) => Transport::Local,
+        _ => Transport::Stream,
     }
 }
 

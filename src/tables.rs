@@ -362,7 +362,7 @@ mod tests {
     fn joints_count_for_the_length_of_a_line() {
         let text = [b"a\n".to_vec(), b"\\\n".repeat(LINE_MAX), b"y\n".to_vec()].concat();
         let seen = lines("joints", &text);
-        assert_eq!((seen.len(), &seen[1].1[..]), (2, "broken"), "{seen:?}");
+        assert_eq!((seen.len(), seen[1].1.as_str()), (2, "broken"), "{seen:?}");
     }
 
     #[test]

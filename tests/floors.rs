@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// Which floor a top-level module stands on.
-const FLOORS: [(&str, Floor); 15] = [
+const FLOORS: [(&str, Floor); 16] = [
     ("error", Floor::Above(0)),
     ("facts", Floor::Above(0)),
     ("rules", Floor::Above(1)),
@@ -23,6 +23,7 @@ const FLOORS: [(&str, Floor); 15] = [
     ("actions", Floor::Above(3)),
     ("settings", Floor::Above(3)),
     ("listen", Floor::Above(3)),
+    ("finger", Floor::Above(3)),
     ("voice", Floor::Above(3)),
     ("invocation", Floor::Above(4)),
     ("bin", Floor::Above(4)),

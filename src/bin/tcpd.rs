@@ -17,11 +17,11 @@ use std::path::Path;
 use std::time::Duration;
 use wrap::actions::{Outcome, RealHands, settle};
 use wrap::error::Error;
-use wrap::facts::{DaemonName, Endpoint, Fact, HostName, Request, Side, Transport};
+use wrap::facts::{DaemonName, Fact, Request, Side, Transport};
 use wrap::invocation::{Instead, Invocation, OWN_NAME, read};
 use wrap::listen;
 use wrap::logline::{self, Caller, Entry, Level, Line};
-use wrap::lookup::Live;
+use wrap::lookup::{Live, endpoint, inet, transport};
 use wrap::settings::{self, LogTo, Resolve, Settings};
 use wrap::sys::{process, socket, syslog};
 use wrap::tables::TextTable;
@@ -177,11 +177,7 @@ impl Call<'_> {
             self.settings.resolve != Resolve::Never,
             self.settings.resolve_timeout,
         );
-        let transport = match (&ends.client, ends.datagram) {
-            (_, true) => Transport::Datagram,
-            (socket::End::Local, false) => Transport::Local,
-            _ => Transport::Stream,
-        };
+        let transport = transport(&ends);
         let both = (endpoint(&ends.client), endpoint(&ends.server));
         let daemon = DaemonName::stated(&self.invocation.daemon);
         let request = Request::new(daemon, process::pid(), transport, both, &live);
@@ -264,25 +260,5 @@ impl Call<'_> {
         let default = if datagram { DATAGRAM_DELAY } else { Duration::ZERO };
         std::thread::sleep(self.settings.refuse_delay.unwrap_or(default));
         0
-    }
-}
-
-fn inet(end: &socket::End) -> Option<std::net::SocketAddr> {
-    match end {
-        socket::End::Inet(address, _) => Some(*address),
-        socket::End::Local | socket::End::Unknown => None,
-    }
-}
-
-fn endpoint(end: &socket::End) -> Endpoint {
-    match end {
-        socket::End::Inet(address, text) => {
-            Endpoint::new(Fact::Known(text.clone().into_bytes()), Some(address.port()))
-        }
-        socket::End::Local => {
-            let name = b"localhost";
-            Endpoint::new(Fact::Known(name.to_vec()), None).named(Fact::Known(HostName::stated(name)))
-        }
-        socket::End::Unknown => Endpoint::unknown(),
     }
 }

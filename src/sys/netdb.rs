@@ -9,6 +9,7 @@ use crate::error::reason;
 use dns_lookup::{AddrInfoHints, getaddrinfo, getnameinfo};
 use nix::unistd::{Gid, Group, User, getgrouplist};
 use std::ffi::{CString, c_char, c_int};
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::mpsc::{RecvTimeoutError, sync_channel};
@@ -76,6 +77,23 @@ pub fn forward(name: &str, six: bool) -> Option<(Option<String>, Vec<SocketAddr>
         addresses.push(info.sockaddr);
     }
     Some((canonical, addresses))
+}
+
+/// The addresses of a host, a name or a number, for a call to its TCP port, best first.
+pub fn addresses(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
+    let hints = AddrInfoHints { socktype: libc::SOCK_STREAM, ..AddrInfoHints::default() };
+    let found = getaddrinfo(Some(host), None, Some(hints)).map_err(|error| {
+        // "failed to lookup address information: " stands before the library's words.
+        let words = reason(&error.into());
+        io::Error::other(words.rsplit_once(": ").map_or(words.clone(), |(_, words)| words.to_owned()))
+    })?;
+    let mut addresses = Vec::new();
+    for info in found {
+        let mut address = info?.sockaddr;
+        address.set_port(port);
+        addresses.push(address);
+    }
+    Ok(addresses)
 }
 
 unsafe extern "C" {

@@ -7,16 +7,18 @@
 use super::signals;
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl, open};
+use nix::sys::signal::{Signal, kill};
 use nix::sys::stat::{Mode, umask};
 use nix::unistd::{
-    ForkResult, Gid, Uid, dup2_stderr, dup2_stdin, dup2_stdout, execv, execve, fork, getgroups, getresgid,
-    getresuid, setgroups, setresgid, setresuid,
+    AccessFlags, ForkResult, Gid, Pid, Uid, access, dup2_stderr, dup2_stdin, dup2_stdout, execv, execve,
+    fork, getgroups, getresgid, getresuid, pipe2, setgroups, setresgid, setresuid,
 };
 use std::ffi::{CStr, CString, c_char};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 /// Ids to become. What is None stays as it is.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -192,14 +194,112 @@ pub fn reap() -> Vec<i32> {
     std::iter::from_fn(next).collect()
 }
 
+/// A program whose standard output is read here. It keeps descriptors 0 and 2 and gets no other.
+pub struct Overheard {
+    child: i32,
+    output: Option<OwnedFd>,
+    /// An ignored SIGCHLD would lose the status.
+    _reported: signals::ChildrenReported,
+}
+
+impl Overheard {
+    pub fn start(path: &Path, arguments: &[CString], environment: &[CString]) -> io::Result<Overheard> {
+        let path = CString::new(path.as_os_str().as_encoded_bytes())?;
+        let (output, input) = pipe2(OFlag::O_CLOEXEC)?;
+        // Closed without a byte once the program runs; else it brings the reason why it does not.
+        let (failure, report) = pipe2(OFlag::O_CLOEXEC)?;
+        let reported = signals::ChildrenReported::new();
+        // SAFETY: the child makes async-signal-safe calls only (nix's execve makes its arrays of
+        // pointers on the heap, which glibc keeps usable after fork), and then executes the program or
+        // leaves by _exit.
+        match unsafe { fork() }? {
+            ForkResult::Child => {
+                let become_it = || -> nix::Result<()> {
+                    dup2_stdout(&input)?;
+                    signals::break_on_pipes();
+                    close_behind(report.as_fd())?;
+                    execve(&path, arguments, environment)?;
+                    Ok(())
+                };
+                let error = become_it().err().unwrap_or(Errno::UnknownErrno);
+                let _ = nix::unistd::write(&report, &(error as i32).to_ne_bytes());
+                leave(NOT_RUN)
+            }
+            ForkResult::Parent { child } => {
+                drop((input, report));
+                let child = child.as_raw();
+                let running = Overheard { child, output: Some(output), _reported: reported };
+                let mut number = [0; 4];
+                match nix::unistd::read(&failure, &mut number) {
+                    Ok(4) => {
+                        let _ = wait_for(child);
+                        Err(io::Error::from_raw_os_error(i32::from_ne_bytes(number)))
+                    }
+                    _ => Ok(running),
+                }
+            }
+        }
+    }
+
+    /// Its standard output, until that is closed here.
+    pub fn output(&self) -> Option<BorrowedFd<'_>> {
+        self.output.as_ref().map(AsFd::as_fd)
+    }
+
+    /// Closes its output, and waits for the program until the deadline, at which it is killed: None.
+    pub fn finish(mut self, deadline: Instant) -> io::Result<Option<Ended>> {
+        // Nothing tells of one child's end before Linux 5.3 but asking.
+        const PAUSE: Duration = Duration::from_millis(2);
+        self.output = None;
+        loop {
+            match wait_once(self.child, libc::WNOHANG) {
+                Ok(Some((_, ended))) => return Ok(Some(ended)),
+                Ok(None) if Instant::now() >= deadline => break,
+                Ok(None) => std::thread::sleep(PAUSE),
+                Err(Errno::EINTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        // It is a child that was not waited for, so the number is still its own.
+        kill(Pid::from_raw(self.child), Signal::SIGKILL)?;
+        wait_for(self.child).map(|_| None)
+    }
+}
+
+/// Closes all descriptors from 3 on but one that is closed at exec anyway.
+fn close_behind(kept: BorrowedFd<'_>) -> nix::Result<()> {
+    let kept = u32::try_from(kept.as_raw_fd()).unwrap_or(u32::MAX);
+    if kept > 3 {
+        close_between(3, kept - 1)?;
+    }
+    close_between(kept.saturating_add(1).max(3), u32::MAX)
+}
+
+/// An executable file of this name in the first directory that has one.
+pub fn find_program(name: &str, directories: &[&str]) -> Option<PathBuf> {
+    let runs = |path: &PathBuf| {
+        path.metadata().is_ok_and(|m| m.is_file()) && access(path, AccessFlags::X_OK).is_ok()
+    };
+    directories.iter().map(|directory| Path::new(directory).join(name)).find(runs)
+}
+
+/// Whether root is among the user ids of this process: real, effective or saved.
+pub fn holds_root() -> bool {
+    getresuid().map_or(true, |is| [is.real, is.effective, is.saved].contains(&Uid::from_raw(0)))
+}
+
 fn close_from(first: u32) -> nix::Result<()> {
+    close_between(first, u32::MAX)
+}
+
+fn close_between(first: u32, last: u32) -> nix::Result<()> {
     // SAFETY: closing descriptors; this process executes another program next and owns none of them.
-    let result = unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, 0) };
+    let result = unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) };
     if result == 0 {
         return Ok(());
     }
     // A kernel without close_range(2), before 5.9.
-    for fd in first..4096 {
+    for fd in first..=last.min(4095) {
         // SAFETY: as above.
         unsafe { libc::close(RawFd::try_from(fd).unwrap_or(RawFd::MAX)) };
     }
@@ -412,6 +512,49 @@ mod tests {
             run("test \"$(readlink /proc/self/fd/0)\" = /dev/null && test ! -e /proc/$$/fd/3"),
             Ended::Exit(0)
         );
+    }
+
+    fn overheard(command: &str) -> Overheard {
+        let arguments = ["sh", "-c", command].map(|word| CString::new(word).expect("no NUL"));
+        let running = Overheard::start(Path::new("/bin/sh"), &arguments, &[CString::from(c"A=1")]);
+        running.expect("a shell")
+    }
+
+    #[test]
+    fn a_program_is_overheard() {
+        let soon = Instant::now() + Duration::from_secs(20);
+        let running = overheard("echo $A; ls /proc/self/fd; exit 3");
+        let mut said = [0; 100];
+        let mut length = 0;
+        loop {
+            let output = running.output().expect("open");
+            match super::super::socket::read_until(output, &mut said[length..], soon).expect("in time") {
+                0 => break,
+                more => length += more,
+            }
+        }
+        // The fourth is the directory that ls reads.
+        assert_eq!(&said[..length], b"1\n0\n1\n2\n3\n");
+        assert_eq!(running.finish(soon).expect("a child"), Some(Ended::Exit(3)));
+        let endless = overheard("while echo x; do :; done");
+        assert!(
+            matches!(endless.finish(soon), Ok(Some(Ended::Signal { signal: libc::SIGPIPE, .. }))),
+            "a pipe without a reader ends it"
+        );
+    }
+
+    #[test]
+    fn an_overheard_program_ends_at_the_deadline() {
+        let start = Instant::now();
+        let ended = overheard("exec sleep 20").finish(start + Duration::from_millis(100));
+        assert_eq!(ended.expect("a child"), None);
+        assert!(start.elapsed() < Duration::from_secs(10));
+    }
+
+    #[test]
+    fn a_program_that_cannot_be_executed_says_why() {
+        let cause = Overheard::start(Path::new("/etc/passwd"), &[], &[]).err().expect("no program");
+        assert_eq!(cause.raw_os_error(), Some(libc::EACCES));
     }
 
     #[test]

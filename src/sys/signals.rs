@@ -64,6 +64,14 @@ pub fn ignore_hangup() {
     let _ = unsafe { sigaction(Signal::SIGHUP, &ignore) };
 }
 
+/// SIGPIPE at its default, for a program that is executed next: Rust's start-up ignores it, and what is
+/// ignored stays so in the next program. Async-signal-safe.
+pub fn break_on_pipes() {
+    let default = SigAction::new(SigHandler::SigDfl, SaFlags::empty(), SigSet::empty());
+    // SAFETY: the default disposition runs no code of ours.
+    let _ = unsafe { sigaction(Signal::SIGPIPE, &default) };
+}
+
 /// What a listener is told by the system.
 pub enum Told {
     /// A child ended.

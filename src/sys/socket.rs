@@ -1,4 +1,5 @@
-//! Sockets: who is at the other end of a descriptor, IP options, draining, ident's one question.
+//! Sockets: who is at the other end of a descriptor, IP options, draining, ident's one question, and
+//! reading and writing with a deadline.
 //!
 //! Nothing here blocks without a deadline, and nothing raises SIGPIPE.
 
@@ -178,19 +179,29 @@ pub fn write_until(fd: BorrowedFd<'_>, mut text: &[u8], deadline: Instant) -> io
             Ok(sent) => text = text.get(sent..).unwrap_or_default(),
             Err(Errno::EINTR) => {}
             Err(Errno::EAGAIN) if ready(fd, PollFlags::POLLOUT, deadline) => {}
-            Err(Errno::ENOTSOCK) => {
-                if !ready(fd, PollFlags::POLLOUT, deadline) {
-                    return Err(io::ErrorKind::TimedOut.into());
-                }
-                // A pipe that can be written to takes this much without blocking (pipe(7)).
+            // A pipe that is ready takes this much without blocking (pipe(7)).
+            Err(Errno::ENOTSOCK) if ready(fd, PollFlags::POLLOUT, deadline) => {
                 let piece = text.get(..libc::PIPE_BUF).unwrap_or(text);
                 let sent = signals::without_sigpipe(|| nix::unistd::write(fd, piece))?;
                 text = text.get(sent..).unwrap_or_default();
             }
+            Err(Errno::EAGAIN | Errno::ENOTSOCK) => return Err(Errno::ETIMEDOUT.into()),
             Err(error) => return Err(error.into()),
         }
     }
     Ok(())
+}
+
+/// Reads what is there, or waits for something until the deadline; 0 is the end. Works on any
+/// descriptor. However much there is, nothing is read after the deadline.
+pub fn read_until(fd: BorrowedFd<'_>, buffer: &mut [u8], deadline: Instant) -> io::Result<usize> {
+    while ready(fd, PollFlags::POLLIN, deadline) {
+        match nix::unistd::read(fd, buffer) {
+            Err(Errno::EINTR | Errno::EAGAIN) => {}
+            other => return Ok(other?),
+        }
+    }
+    Err(Errno::ETIMEDOUT.into())
 }
 
 /// Whether the descriptor became ready before the deadline.
@@ -209,6 +220,28 @@ fn ready(fd: BorrowedFd<'_>, wanted: PollFlags, deadline: Instant) -> bool {
     }
 }
 
+/// A TCP connection to an address, from any address of ours or from the given one. Does not block.
+pub fn connect_until(to: SocketAddr, from: Option<SocketAddr>, deadline: Instant) -> io::Result<OwnedFd> {
+    let family = if to.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
+    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+    let connection = socket(family, SockType::Stream, flags, None)?;
+    if let Some(from) = from {
+        bind(connection.as_raw_fd(), &SockaddrStorage::from(from))?;
+    }
+    match connect(connection.as_raw_fd(), &SockaddrStorage::from(to)) {
+        Ok(()) => return Ok(connection),
+        Err(Errno::EINPROGRESS) => {}
+        Err(error) => return Err(error.into()),
+    }
+    if !ready(connection.as_fd(), PollFlags::POLLOUT, deadline) {
+        return Err(Errno::ETIMEDOUT.into());
+    }
+    match getsockopt(&connection, sockopt::SocketError)? {
+        0 => Ok(connection),
+        error => Err(io::Error::from_raw_os_error(error)),
+    }
+}
+
 /// Longest answer of an ident server that is read, bytes (RFC 1413 7: 1000 characters).
 const IDENT_REPLY_MAX: usize = 1024;
 const IDENT_PORT: u16 = 113;
@@ -216,19 +249,11 @@ const IDENT_PORT: u16 = 113;
 /// Asks the ident server at `client` about the connection, from the address that the client called
 /// (RFC 1413 4). The first line of its answer, or None: no server, no whole line, no time left.
 pub fn ident(client: SocketAddr, server: SocketAddr, deadline: Instant) -> Option<Vec<u8>> {
-    let family = if client.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
-    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
-    let connection = socket(family, SockType::Stream, flags, None).ok()?;
     let at = |mut address: SocketAddr, port| {
         address.set_port(port);
-        SockaddrStorage::from(address)
+        address
     };
-    bind(connection.as_raw_fd(), &at(server, 0)).ok()?;
-    match connect(connection.as_raw_fd(), &at(client, IDENT_PORT)) {
-        Ok(()) => {}
-        Err(Errno::EINPROGRESS) if ready(connection.as_fd(), PollFlags::POLLOUT, deadline) => {}
-        Err(_) => return None,
-    }
+    let connection = connect_until(at(client, IDENT_PORT), Some(at(server, 0)), deadline).ok()?;
     let question = format!("{},{}\r\n", client.port(), server.port());
     write_until(connection.as_fd(), question.as_bytes(), deadline).ok()?;
     let mut reply = Vec::new();

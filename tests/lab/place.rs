@@ -81,7 +81,7 @@ pub fn tmpfs(path: &str, options: &str) {
 }
 
 /// Makes a directory look as before, but changes stay in this lab.
-fn overlay(path: &str) {
+pub fn overlay(path: &str) {
     let name = path.replace('/', "-");
     let (upper, work) = (format!("/run/overlay{name}/changes"), format!("/run/overlay{name}/scratch"));
     fs::create_dir_all(&upper).unwrap();

@@ -23,4 +23,5 @@ mod privileged;
 mod recorded;
 mod superservers;
 mod syslog;
+mod tools;
 mod trap;

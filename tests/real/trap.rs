@@ -3,7 +3,7 @@
 //! `in.tftpd: ALL: spawn (safe_finger -l @%h | mail -s tcpd-%d-%h root) &`, as the manual has
 //! had it since 1992: a datagram arrives for a service that nobody should use, the client's
 //! machine is fingered, and what it says is mailed. Everything is real but the finger server:
-//! Debian's safe_finger and finger, bsd-mailx, msmtp, and aiosmtpd which files into a maildir.
+//! safe_finger, Debian's finger, bsd-mailx, msmtp, and aiosmtpd which files into a maildir.
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::UdpSocket;
@@ -19,7 +19,6 @@ fn mail_server(lab: &Lab) -> Running {
     for (program, package) in [
         ("/usr/bin/mail", "bsd-mailx"),
         ("/usr/sbin/sendmail", "msmtp-mta"),
-        ("/usr/sbin/safe_finger", "tcpd"),
         ("/usr/bin/finger", "finger"),
         ("/usr/lib/python3/dist-packages/aiosmtpd", "python3-aiosmtpd"),
     ] {
@@ -56,7 +55,9 @@ fn mails() -> Vec<String> {
 
 #[test]
 fn the_trap_of_the_manual_delivers_a_mail() {
+    let safe_finger = super::tools::subject("safe_finger");
     let lab = open_lab!();
+    lab::install("/usr/sbin/safe_finger", &safe_finger, 0o755);
     let _mail_server = mail_server(&lab);
     let plan = b"Login: mallory\r\nPlan: \x1b[31mred letters\r\n~!touch /tmp/owned\r\n";
     let (_finger, asked) = finger_server("127.0.0.2:79", plan);
