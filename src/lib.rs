@@ -19,12 +19,14 @@
 //! | | `verdict::matcher` | does a rule match? |
 //! | | [`expand`] | what may foreign text say in a command? |
 //! | | [`logline`] | in which words? |
+//! | | [`words`] | in which words, where only a checker complains? |
 //! | cellar | [`sys`] | files, sockets, processes, databases, syslogd: small, safe, typed |
 //! | 3 deeds | [`tables`] | what stands in this rule file? |
 //! | | [`lookup`] | who answers from the net, and for how long do we wait? |
 //! | | [`voice`] | to whom is it said? |
 //! | | [`actions`] | what is done about a decision? |
 //! | | [`settings`] | what did tcpd.conf(5) say? |
+//! | | [`services`] | which services does inetd start, and through us? |
 //! | | [`listen`] | who accepts, where there is no inetd? |
 //! | 4 doors | [`invocation`] | how were we called? |
 //! | | `bin/tcpd.rs` | the wrapper: one connection, from the descriptor to the server |
@@ -68,8 +70,10 @@ pub mod listen;
 pub mod logline;
 pub mod lookup;
 pub mod rules;
+pub mod services;
 pub mod settings;
 pub mod sys;
 pub mod tables;
 pub mod verdict;
 pub mod voice;
+pub mod words;

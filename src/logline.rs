@@ -13,6 +13,7 @@
 use crate::error::{Doubt, Flaw, NameDoubt, OptionFlaw, Place, Problem, SettingFlaw, Weight, What};
 use crate::expand;
 use crate::facts::{Fact, Request, Side};
+use crate::words;
 
 /// How loud. `Allow` and `Deny` are what the `severity` option sets: info and warning without it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -207,7 +208,8 @@ fn unescape(text: &[u8]) -> Option<Vec<u8>> {
     Some(out)
 }
 
-fn lossy(text: &[u8]) -> Vec<u8> {
+/// Text of an administrator for people and logs: control bytes as `\ooo`.
+pub fn lossy(text: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(text.len());
     escape_controls(text, &mut out);
     out
@@ -315,6 +317,8 @@ fn sentence(problem: &Problem) -> Vec<u8> {
         What::Passed { tried, reason } => format!("{tried}: {reason}"),
         What::Signal { pid, signal } => format!("process {pid} exited with signal {signal}"),
         What::Setting(flaw) => return setting_sentence(flaw, &column()),
+        What::Service(flaw) => return words::service(flaw),
+        What::WorldWritable(file) => return words::world_writable(file),
     };
     text.into_bytes()
 }
