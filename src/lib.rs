@@ -28,8 +28,14 @@
 //! | | [`settings`] | what did tcpd.conf(5) say? |
 //! | | [`services`] | which services does inetd start, and through us? |
 //! | | [`listen`] | who accepts, where there is no inetd? |
+//! | | [`hosts`] | what does the administrator's word for a host mean here? |
+//! | | [`witness`] | what would have been asked, and who was called in its stead? |
+//! | | [`narrator`] | what would be done? |
+//! | | [`explain`] | why is this the verdict, and how is that put on paper? |
 //! | 4 doors | [`invocation`] | how were we called? |
+//! | | [`inquiry`] | what is asked of tcpdmatch, and about whom? |
 //! | | `bin/tcpd.rs` | the wrapper: one connection, from the descriptor to the server |
+//! | | `bin/tcpdmatch.rs` | the same way to a verdict, told instead of gone |
 //!
 //! # Where the plan was departed from, and why
 //!
@@ -64,11 +70,15 @@
 pub mod actions;
 pub mod error;
 pub mod expand;
+pub mod explain;
 pub mod facts;
+pub mod hosts;
+pub mod inquiry;
 pub mod invocation;
 pub mod listen;
 pub mod logline;
 pub mod lookup;
+pub mod narrator;
 pub mod rules;
 pub mod services;
 pub mod settings;
@@ -76,4 +86,5 @@ pub mod sys;
 pub mod tables;
 pub mod verdict;
 pub mod voice;
+pub mod witness;
 pub mod words;

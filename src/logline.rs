@@ -27,6 +27,19 @@ pub enum Level {
     Deny,
 }
 
+impl Level {
+    /// Its number in syslog(3), where no option says otherwise.
+    pub fn number(self) -> u8 {
+        match self {
+            Level::Err => 3,
+            Level::Warning | Level::Deny => 4,
+            Level::Notice => 5,
+            Level::Info | Level::Allow => 6,
+            Level::Debug => 7,
+        }
+    }
+}
+
 /// One line for the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {

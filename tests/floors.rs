@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// Which floor a top-level module stands on.
-const FLOORS: [(&str, Floor); 17] = [
+const FLOORS: [(&str, Floor); 22] = [
     ("error", Floor::Above(0)),
     ("facts", Floor::Above(0)),
     ("rules", Floor::Above(1)),
@@ -26,7 +26,12 @@ const FLOORS: [(&str, Floor); 17] = [
     ("settings", Floor::Above(3)),
     ("listen", Floor::Above(3)),
     ("voice", Floor::Above(3)),
+    ("hosts", Floor::Above(3)),
+    ("witness", Floor::Above(3)),
+    ("narrator", Floor::Above(3)),
+    ("explain", Floor::Above(3)),
     ("invocation", Floor::Above(4)),
+    ("inquiry", Floor::Above(4)),
     ("bin", Floor::Above(4)),
 ];
 

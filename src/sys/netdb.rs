@@ -65,11 +65,23 @@ pub fn reverse(ip: IpAddr) -> Reverse {
     }
 }
 
+/// A canonical name, and the addresses that go with it.
+pub type Forward = (Option<String>, Vec<IpAddr>);
+
 /// The canonical name and the addresses of a name, in one family; None if the lookup fails.
-pub fn forward(name: &str, six: bool) -> Option<(Option<String>, Vec<IpAddr>)> {
+pub fn forward(name: &str, six: bool) -> Option<Forward> {
+    addresses(name, if six { libc::AF_INET6 } else { libc::AF_INET })
+}
+
+/// The same in both families, in the order in which a program of this machine would call them.
+pub fn forward_any(name: &str) -> Option<Forward> {
+    addresses(name, libc::AF_UNSPEC)
+}
+
+fn addresses(name: &str, family: c_int) -> Option<Forward> {
     let hints = AddrInfoHints {
         flags: libc::AI_CANONNAME,
-        address: if six { libc::AF_INET6 } else { libc::AF_INET },
+        address: family,
         socktype: libc::SOCK_STREAM,
         protocol: 0,
     };

@@ -272,8 +272,9 @@ impl<'r> Matcher<'r> {
 }
 
 /// `a EXCEPT b EXCEPT c` is `a AND NOT (b AND NOT c)`. A list behind an EXCEPT is looked at only if
-/// all before it may match, a word only if no word before it in its list is sure.
-fn walk(list: List<'_>, matches: impl Fn(&[u8]) -> Answer) -> Answer {
+/// all before it may match, a word only if no word before it in its list is sure. Public for
+/// [`crate::explain`], which must ask about the very same words.
+pub fn walk(list: List<'_>, matches: impl Fn(&[u8]) -> Answer) -> Answer {
     let mut answers = Vec::new();
     let mut current = Answer::No;
     for item in list.items() {
