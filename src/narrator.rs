@@ -1,6 +1,6 @@
 //! What would be done, told instead of done.
 //!
-//! [`Narrator`] is a pair of hands like the real ones: decisions and the order of deeds are not its
+//! `Narrator` is a pair of hands like the real ones: decisions and the order of deeds are not its
 //! business, so it cannot tell of anything that the wrapper would not do. Nothing is executed, written
 //! or changed, neither identity nor umask nor environment; a banner is read, because its text is what
 //! would be shown.

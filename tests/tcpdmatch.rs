@@ -158,3 +158,16 @@ fn nothing_is_done() {
     }
     std::fs::remove_file(&rules).expect("the table");
 }
+
+/// The screen of the README is what its command shows.
+#[test]
+fn the_readme_shows_what_is_shown() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let readme = std::fs::read_to_string(root.join("README.md")).expect("UTF-8");
+    let (_, session) = readme.split_once("$ cd etc; tcpdmatch ").expect("the session");
+    let (command, screen) = session.split_once('\n').expect("the command");
+    let (screen, _) = screen.split_once("```").expect("its end");
+    let mut tcpdmatch = Command::new(env!("CARGO_BIN_EXE_tcpdmatch"));
+    tcpdmatch.current_dir(root.join("etc")).args(command.split(' ')).args(["--config", "/dev/null"]);
+    assert_eq!(said(&tcpdmatch.output().expect("tcpdmatch runs")), screen);
+}
