@@ -21,12 +21,10 @@ use crate::rules::options::{Deed, Step};
 use crate::rules::{Entry, Item, Line, List, Parsed, Rule, Table, Which};
 use crate::settings::{Resolve, Settings};
 use crate::sys::process;
-use crate::tables::TextTable;
 use crate::verdict::matcher::{self, Matcher};
 use crate::verdict::{Answer, Because};
 use crate::witness::{Facts, Question, Witness};
 use std::cell::RefCell;
-use std::path::Path;
 
 /// Rules without a match that are shown of each table; a ban list may have a million.
 const RULES_MAX: usize = 200;
@@ -34,6 +32,8 @@ const RULES_MAX: usize = 200;
 /// A whole explanation.
 pub struct Explanation<'a> {
     pub facts: &'a Facts,
+    /// What is asked before the tables are searched.
+    pub first: Vec<Question>,
     pub tables: Vec<Search>,
     /// What the letters of the deciding rule's options stand for, option by option.
     pub letters: Vec<Vec<Letter>>,
@@ -115,10 +115,10 @@ pub struct Letter {
     pub asked: Vec<Question>,
 }
 
-/// Explains a story. `machine` answers about this machine, as it did for the story.
+/// Explains a story, from the tables it came from, at their beginning.
 pub fn explain<'a>(
     story: &'a Story,
-    (allow, deny): (&Path, &Path),
+    (allow, deny): (&mut dyn Table, &mut dyn Table),
     (facts, witness): (&'a Facts, &Witness<'_>),
     limits: Limits,
 ) -> Explanation<'a> {
@@ -127,18 +127,19 @@ pub fn explain<'a>(
         Because::Rule(which, place) => Some((*which, place)),
         Because::NoRule | Because::Trouble => None,
     };
+    let first = witness.take();
     let mut walker = Walker { matcher: Matcher::new(&request), witness, end };
     let mut tables = Vec::new();
-    let searched = if story.searched { &[(Which::Allow, allow), (Which::Deny, deny)][..] } else { &[] };
-    for &(which, path) in searched {
-        tables.push(walker.search(which, &mut TextTable::new(path)));
-        if end.is_some_and(|(last, _)| last == which) {
-            break;
+    if story.searched {
+        tables.push(walker.search(Which::Allow, allow));
+        if end.is_none_or(|(last, _)| last == Which::Deny) {
+            tables.push(walker.search(Which::Deny, deny));
         }
     }
     let letters = story.decision.plan.iter().map(|step| letters(step, &request, witness)).collect();
     let Story { told, verdict, decision, .. } = story;
-    Explanation { facts, tables, letters, told, verdict: *verdict, because: &decision.because, limits }
+    let because = &decision.because;
+    Explanation { facts, first, tables, letters, told, verdict: *verdict, because, limits }
 }
 
 /// What each letter of an option's text stands for, in the order in which they are expanded.
@@ -189,7 +190,7 @@ impl Walker<'_> {
                 Entry::Broken(_) | Entry::End => return search,
             };
             let decides = self.end.is_some_and(|(last, place)| last == which && place.line == line.number);
-            let considered = self.consider(&line, &parsed, decides);
+            let considered = self.consider(which, &line, &parsed, decides);
             if search.rules.len() < RULES_MAX || considered.course != Course::NoMatch {
                 search.rules.push(considered);
             } else {
@@ -201,12 +202,14 @@ impl Walker<'_> {
         }
     }
 
-    fn consider(&mut self, line: &Line<'_>, parsed: &Parsed<'_>, decides: bool) -> Considered {
+    fn consider(&mut self, which: Which, line: &Line<'_>, parsed: &Parsed<'_>, decides: bool) -> Considered {
         let words = RefCell::new(Vec::new());
         let answer = match parsed {
             Parsed::Nothing | Parsed::NoColon => None,
             Parsed::Malformed(malformed) => {
-                malformed.daemons.filter(|_| decides).map(|list| self.list(Listed::Daemons, list, &words));
+                // It is only asked where it could refuse.
+                let asked = malformed.daemons.filter(|_| which == Which::Deny || malformed.refuses);
+                asked.map(|list| self.list(Listed::Daemons, list, &words));
                 None
             }
             Parsed::Rule(Rule { daemons, clients, .. }) => {

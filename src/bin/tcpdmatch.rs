@@ -90,20 +90,21 @@ impl Case<'_> {
             Form::Explain | Form::Json => facts.fresh(process::pid(), &witness, self.settings.paranoid),
         };
         let (facility, always) = (self.settings.facility, self.settings.resolve == Resolve::Always);
+        let Settings { hosts_allow, hosts_deny, .. } = self.settings;
+        let tables = || (TextTable::new(hosts_allow), TextTable::new(hosts_deny));
         let early = |why: &str| refusal(&request, facility, vec![Entry::new(Level::Err, why)]);
         let story = if self.refuses {
             early("error: every connection is refused: tcpd.conf cannot be obeyed")
         } else if self.settings.paranoid && request.name(Side::Client) == &Fact::Paranoid {
             early("error: refused before any rule is read: paranoid yes")
         } else {
-            let mut allow = TextTable::new(&self.settings.hosts_allow);
-            let mut deny = TextTable::new(&self.settings.hosts_deny);
+            let (mut allow, mut deny) = tables();
             tell(&mut Tables::new(&mut allow, &mut deny, self.settings.strict), &request, facility, always)
         };
         witness.take();
         let limits = Limits::of(self.settings);
-        let tables = (self.settings.hosts_allow.as_path(), self.settings.hosts_deny.as_path());
-        let explanation = || explain(&story, tables, (&facts, &witness), limits);
+        let (mut allow, mut deny) = tables();
+        let mut explanation = || explain(&story, (&mut allow, &mut deny), (&facts, &witness), limits);
         let page = match self.inquiry.form {
             Form::Lines => lines::print(&facts, &story),
             Form::Explain => {

@@ -279,7 +279,7 @@ fn cost(explanation: &Explanation<'_>) -> Option<String> {
     let of_words = words.flat_map(|word| &word.asked);
     let of_letters = explanation.letters.iter().flatten().flat_map(|letter| &letter.asked);
     let mut questions: Vec<String> = Vec::new();
-    for question in of_words.chain(of_letters) {
+    for question in explanation.first.iter().chain(of_words).chain(of_letters) {
         let text = price(question, explanation.limits);
         if !questions.contains(&text) {
             questions.push(text);
