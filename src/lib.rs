@@ -53,6 +53,9 @@
 //!   on closed descriptors; a server would inherit the first, and the second hides that there is no
 //!   connection. The bin has one `unsafe` attribute for it and no other.
 //! * **The cellar knows [`error`]**, for the system's words without Rust's number behind them.
+//! * **Explaining is asking again.** Nothing in the verdict reports to anybody. [`explain`] asks the same
+//!   matcher about the same rules, with a [`witness`] in place of the net; a law in the tests says that
+//!   it goes the way of the decision.
 //! * **`setenv` does not touch the process.** The environment is kept as a list and given to whatever is
 //!   executed: a lookup thread may still be reading the real one.
 

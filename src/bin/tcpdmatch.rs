@@ -108,8 +108,8 @@ impl Case<'_> {
         let page = match self.inquiry.form {
             Form::Lines => lines::print(&facts, &story),
             Form::Explain => {
-                let mut screen =
-                    Screen::new(stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none());
+                let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+                let mut screen = Screen::new(stdout().is_terminal() && !plain);
                 screen::print(&explanation(), &mut screen);
                 screen.into_text()
             }

@@ -163,7 +163,7 @@ fn table(search: &Search, screen: &mut Screen) {
     };
     screen.blank();
     if search.rules.is_empty() {
-        screen.row(name, Look::Plain, b"no rule that was reached");
+        screen.row(name, Look::Plain, b"no rule in it");
     }
     for rule in &search.rules {
         considered(rule, screen);

@@ -119,7 +119,11 @@ fn doubt(services: &Services, name: &[u8]) -> Option<Vec<u8>> {
 /// Who may write the tables decides about the services.
 fn tables(settings: &Settings, warnings: &mut Vec<Vec<u8>>) {
     for table in [&settings.hosts_allow, &settings.hosts_deny] {
-        let Ok((_, writable)) = world_writable(table) else { continue };
+        let Ok((meta, writable)) = world_writable(table) else { continue };
+        if !meta.is_file() {
+            // The null device is no table that anybody could change.
+            continue;
+        }
         for path in writable {
             let what = What::WorldWritable(Arc::from(path.as_path() as &Path));
             let problem = Problem { place: None, weight: Weight::Warning, what };
