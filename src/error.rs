@@ -89,6 +89,10 @@ pub enum What {
     Setting(SettingFlaw),
     /// So many more problems that are not shown.
     More(u32),
+    /// A line of inetd.conf(5).
+    Service(ServiceFlaw),
+    /// A file or directory that everybody may write.
+    WorldWritable(Arc<Path>),
 }
 
 /// Why a rule as a whole cannot be read (BEHAVIOUR of malformed rules: hosts_access(5), MALFORMED
@@ -178,6 +182,40 @@ pub enum SettingFlaw {
     Untrusted(&'static str),
     /// The file is there and cannot be read.
     Unreadable(String),
+}
+
+/// What is wrong with a line of inetd.conf(5). The texts are the reference's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ServiceFlaw {
+    /// It ends before the server's name.
+    Incomplete,
+    NotFound {
+        path: Vec<u8>,
+        reason: String,
+    },
+    NotExecutable(Vec<u8>),
+    /// A server that gives its rights to whoever asks.
+    Insecure(Vec<u8>),
+    /// The wrapper would execute itself.
+    CallsItself(Vec<u8>),
+    /// The wrapper has a set-id bit.
+    SetId(Vec<u8>),
+    /// The wrapper was written before the server's path, which then stands there twice.
+    Inserted {
+        path: Vec<u8>,
+        before: Vec<u8>,
+    },
+    NotInDirectory {
+        name: Vec<u8>,
+        directory: &'static str,
+        reason: String,
+    },
+    /// `rpc/tcp`: the connection comes from the portmapper's client, and inetd keeps it.
+    CannotWrap(Vec<u8>),
+    LookupFailed {
+        path: Vec<u8>,
+        reason: String,
+    },
 }
 
 /// A failure of the world: what was being done, to what, and what the system said.

@@ -19,18 +19,26 @@
 //! | | `verdict::matcher` | does a rule match? |
 //! | | [`expand`] | what may foreign text say in a command? |
 //! | | [`logline`] | in which words? |
+//! | | [`words`] | in which words, where only a checker complains? |
 //! | cellar | [`sys`] | files, sockets, processes, databases, syslogd: small, safe, typed |
 //! | 3 deeds | [`tables`] | what stands in this rule file? |
 //! | | [`lookup`] | who answers from the net, and for how long do we wait? |
 //! | | [`voice`] | to whom is it said? |
 //! | | [`actions`] | what is done about a decision? |
 //! | | [`settings`] | what did tcpd.conf(5) say? |
+//! | | [`services`] | which services does inetd start, and through us? |
 //! | | [`listen`] | who accepts, where there is no inetd? |
 //! | | [`finger`] | who is on that machine, and what of the answer may be shown? |
+//! | | [`hosts`] | what does the administrator's word for a host mean here? |
+//! | | [`witness`] | what would have been asked, and who was called in its stead? |
+//! | | [`narrator`] | what would be done? |
+//! | | [`explain`] | why is this the verdict, and how is that put on paper? |
 //! | 4 doors | [`invocation`] | how were we called? |
+//! | | [`inquiry`] | what is asked of tcpdmatch, and about whom? |
 //! | | `bin/tcpd.rs` | the wrapper: one connection, from the descriptor to the server |
 //! | | `bin/try-from.rs` | what does this machine know of a caller? |
 //! | | `bin/safe_finger.rs` | finger for booby traps: limited, cleaned, nobody |
+//! | | `bin/tcpdmatch.rs` | the same way to a verdict, told instead of gone |
 //!
 //! # Where the plan was departed from, and why
 //!
@@ -48,6 +56,9 @@
 //!   on closed descriptors; a server would inherit the first, and the second hides that there is no
 //!   connection. The bin has one `unsafe` attribute for it and no other.
 //! * **The cellar knows [`error`]**, for the system's words without Rust's number behind them.
+//! * **Explaining is asking again.** Nothing in the verdict reports to anybody. [`explain`] asks the same
+//!   matcher about the same rules, with a [`witness`] in place of the net; a law in the tests says that
+//!   it goes the way of the decision.
 //! * **`setenv` does not touch the process.** The environment is kept as a list and given to whatever is
 //!   executed: a lookup thread may still be reading the real one.
 
@@ -65,15 +76,22 @@
 pub mod actions;
 pub mod error;
 pub mod expand;
+pub mod explain;
 pub mod facts;
 pub mod finger;
+pub mod hosts;
+pub mod inquiry;
 pub mod invocation;
 pub mod listen;
 pub mod logline;
 pub mod lookup;
+pub mod narrator;
 pub mod rules;
+pub mod services;
 pub mod settings;
 pub mod sys;
 pub mod tables;
 pub mod verdict;
 pub mod voice;
+pub mod witness;
+pub mod words;

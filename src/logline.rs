@@ -13,6 +13,7 @@
 use crate::error::{Doubt, Flaw, NameDoubt, OptionFlaw, Place, Problem, SettingFlaw, Weight, What};
 use crate::expand;
 use crate::facts::{Fact, Request, Side};
+use crate::words;
 
 /// How loud. `Allow` and `Deny` are what the `severity` option sets: info and warning without it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,6 +25,19 @@ pub enum Level {
     Debug,
     Allow,
     Deny,
+}
+
+impl Level {
+    /// Its number in syslog(3), where no option says otherwise.
+    pub fn number(self) -> u8 {
+        match self {
+            Level::Err => 3,
+            Level::Warning | Level::Deny => 4,
+            Level::Notice => 5,
+            Level::Info | Level::Allow => 6,
+            Level::Debug => 7,
+        }
+    }
 }
 
 /// One line for the log.
@@ -317,6 +331,8 @@ fn sentence(problem: &Problem) -> Vec<u8> {
         What::Signal { pid, signal } => format!("process {pid} exited with signal {signal}"),
         What::Setting(flaw) => return setting_sentence(flaw, &column()),
         What::More(count) => format!("{count} more problems are not shown"),
+        What::Service(flaw) => return words::service(flaw),
+        What::WorldWritable(file) => return words::world_writable(file),
     };
     text.into_bytes()
 }

@@ -82,7 +82,7 @@ pub fn transport(ends: &Ends) -> Transport {
 }
 
 /// The name of an address, checked against it.
-fn checked_name(address: SocketAddr, budget: Duration, doubts: &mut Vec<NameDoubt>) -> Fact<HostName> {
+pub fn checked_name(address: SocketAddr, budget: Duration, doubts: &mut Vec<NameDoubt>) -> Fact<HostName> {
     let begun = Instant::now();
     let deadline = begun + budget;
     let shown = socket::address_text(address);

@@ -24,7 +24,7 @@
 
 #![forbid(unsafe_code)]
 
-mod matcher;
+pub mod matcher;
 
 pub use matcher::Answer;
 
@@ -85,6 +85,10 @@ pub struct Tables<'t> {
 impl<'t> Tables<'t> {
     pub fn new(allow: &'t mut dyn Table, deny: &'t mut dyn Table, strict: bool) -> Tables<'t> {
         Tables { allow, deny, at: Which::Allow, strict, audited: None }
+    }
+
+    pub fn is_strict(&self) -> bool {
+        self.strict
     }
 
     fn current(&mut self) -> &mut dyn Table {

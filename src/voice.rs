@@ -14,9 +14,6 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::time::Instant;
 
-const LOG_WARNING: u8 = 4;
-const LOG_INFO: u8 = 6;
-
 /// Who speaks: the name in front of the process id, which is the daemon's.
 #[derive(Clone, Debug)]
 pub struct Speaker {
@@ -50,8 +47,8 @@ impl Voice {
     }
 
     fn on(channel: Channel) -> Voice {
-        let default = |level| Priority { facility: None, level };
-        Voice { channel, allow: default(LOG_INFO), deny: default(LOG_WARNING) }
+        let default = |level: Level| Priority { facility: None, level: level.number() };
+        Voice { channel, allow: default(Level::Allow), deny: default(Level::Deny) }
     }
 
     /// Obeys a `severity` option, for good.
@@ -64,7 +61,7 @@ impl Voice {
         let priority = match entry.level {
             Level::Allow => self.allow,
             Level::Deny => self.deny,
-            level => Priority { facility: None, level: number(level) },
+            level => Priority { facility: None, level: level.number() },
         };
         match &mut self.channel {
             Channel::Syslog(syslog) => {
@@ -85,16 +82,6 @@ impl Voice {
         for entry in entries {
             self.say(entry);
         }
-    }
-}
-
-fn number(level: Level) -> u8 {
-    match level {
-        Level::Err => 3,
-        Level::Warning | Level::Deny => LOG_WARNING,
-        Level::Notice => 5,
-        Level::Info | Level::Allow => LOG_INFO,
-        Level::Debug => 7,
     }
 }
 

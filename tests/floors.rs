@@ -10,22 +10,29 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// Which floor a top-level module stands on.
-const FLOORS: [(&str, Floor); 16] = [
+const FLOORS: [(&str, Floor); 23] = [
     ("error", Floor::Above(0)),
     ("facts", Floor::Above(0)),
     ("rules", Floor::Above(1)),
     ("verdict", Floor::Above(2)),
     ("expand", Floor::Above(2)),
     ("logline", Floor::Above(2)),
+    ("words", Floor::Above(2)),
     ("sys", Floor::Cellar),
     ("tables", Floor::Above(3)),
     ("lookup", Floor::Above(3)),
     ("actions", Floor::Above(3)),
+    ("services", Floor::Above(3)),
     ("settings", Floor::Above(3)),
     ("listen", Floor::Above(3)),
     ("finger", Floor::Above(3)),
     ("voice", Floor::Above(3)),
+    ("hosts", Floor::Above(3)),
+    ("witness", Floor::Above(3)),
+    ("narrator", Floor::Above(3)),
+    ("explain", Floor::Above(3)),
     ("invocation", Floor::Above(4)),
+    ("inquiry", Floor::Above(4)),
     ("bin", Floor::Above(4)),
 ];
 

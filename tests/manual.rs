@@ -17,8 +17,15 @@ use wrap::settings::{self, KEYS, Settings};
 use wrap::tables::TextTable;
 use wrap::verdict::{Access, Decision, Tables, decide};
 
-const PAGES: [&str; 6] =
-    ["tcpd.8", "try-from.8", "safe_finger.8", "tcpd.conf.5", "hosts_access.5", "hosts_options.5"];
+const PAGES: [&str; 7] = [
+    "tcpd.8",
+    "tcpdmatch.8",
+    "try-from.8",
+    "safe_finger.8",
+    "tcpd.conf.5",
+    "hosts_access.5",
+    "hosts_options.5",
+];
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -81,20 +88,41 @@ fn every_key_has_its_entry_and_stands_in_the_example_with_its_default() {
 
 #[test]
 fn every_flag_of_the_help_text_has_its_entry() {
-    let help = Command::new(env!("CARGO_BIN_EXE_tcpd")).arg("--help").output().expect("tcpd runs");
+    for (page, program) in
+        [("tcpd.8", env!("CARGO_BIN_EXE_tcpd")), ("tcpdmatch.8", env!("CARGO_BIN_EXE_tcpdmatch"))]
+    {
+        flags_agree(page, program);
+    }
+}
+
+fn flags_agree(name: &str, program: &str) {
+    let help = Command::new(program).arg("--help").output().expect("it runs");
     assert!(help.status.success());
     let help = String::from_utf8(help.stdout).expect("text");
-    let flag = Regex::new(r"(?m)^ +(?:-\w, )?--([a-z-]+)").expect("a pattern");
+    let flag = Regex::new(r"(?m)^ +(?:-\w, )?--?([a-z-]+)").expect("a pattern");
     let said: BTreeSet<_> = flag.captures_iter(&help).map(|found| found[1].to_owned()).collect();
-    assert!(said.contains("listen") && said.contains("version"), "{help}");
-    let described = entries(
-        &page("tcpd.8").replace(".It Fl h , Fl ", ".It Fl ").replace(".It Fl V , Fl ", ".It Fl "),
-        "Fl",
-    );
+    assert!(said.contains("config") && said.contains("version"), "{help}");
+    let described =
+        entries(&page(name).replace(".It Fl h , Fl ", ".It Fl ").replace(".It Fl V , Fl ", ".It Fl "), "Fl");
     assert_eq!(
         described.iter().map(|word| word.trim_start_matches('-').to_owned()).collect::<BTreeSet<_>>(),
-        said
+        said,
+        "man/{name}"
     );
+}
+
+/// The members that the manual promises, and no others.
+#[test]
+fn the_schema_of_an_explanation_is_in_the_manual() {
+    let example = text("tests/explain/granted.json");
+    let known = Regex::new(r#"(?m)^ *"([a-z_]+)": "#).expect("a pattern");
+    let known: BTreeSet<_> = known.captures_iter(&example).map(|found| found[1].to_owned()).collect();
+    let page = page("tcpdmatch.8");
+    let (_, section) = page.split_once(".Sh JSON").expect("the section");
+    let (section, _) = section.split_once("\n.Sh ").expect("one more section");
+    let said = Regex::new(r"(?m)^\.It Li ([a-z_]+)").expect("a pattern");
+    let said: BTreeSet<_> = said.captures_iter(section).map(|found| found[1].to_owned()).collect();
+    assert_eq!(said, known);
 }
 
 #[test]
@@ -146,8 +174,6 @@ fn the_grammar_of_the_manual_is_the_parser_s() {
     }
 }
 
-const AMENDMENTS: std::ops::RangeInclusive<u32> = 1..=25;
-
 #[test]
 fn every_amendment_has_its_paragraph_and_its_line_in_the_change_log() {
     let pages: Vec<_> = PAGES.into_iter().map(page).collect();
@@ -159,7 +185,7 @@ fn every_amendment_has_its_paragraph_and_its_line_in_the_change_log() {
             page.lines().next().unwrap_or_default()
         );
     }
-    for number in AMENDMENTS {
+    for number in 1..=25 {
         let entry = format!("\n.It M{number}\n");
         assert!(pages.iter().any(|page| page.contains(&entry)), "M{number} is in no page");
         assert!(changes.contains(&format!("* **M{number}** ")), "M{number} is not in CHANGELOG.md");

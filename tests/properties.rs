@@ -9,10 +9,13 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;
 use wrap::expand::{clean, expand};
+use wrap::explain::{self, Course};
 use wrap::facts::{DaemonName, Endpoint, Fact, HostName, Request, Transport, UserName, stated_name};
+use wrap::hosts::Host;
 use wrap::logline::{Caller, Line};
-use wrap::rules::{Item, List, Parsed, Rule, grammar, options};
-use wrap::verdict::{Access, Because, Decision, Tables, decide};
+use wrap::rules::{Item, List, Parsed, Rule, Table, grammar, options};
+use wrap::verdict::{Access, Answer, Because, Decision, Tables, decide};
+use wrap::{narrator, witness};
 
 // ------------------------------------------------------------------------------------ generators
 
@@ -352,6 +355,51 @@ proptest! {
                 let theirs = decided(&mut tables(&rules, reading), &facts);
                 prop_assert_eq!(theirs.access, Access::Permit, "{:b}: {:?}", sample, theirs.because);
             }
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(cases(4_000))]
+
+    /// An explanation goes the way of the decision: it ends at the same rule, and asks the same
+    /// questions in the same order.
+    #[test]
+    fn explaining_is_deciding_again(rules in vec(rule(), 1..6), facts in facts()) {
+        let asker = scripted(&facts);
+        let known = |text: &str| Fact::Known(text.as_bytes().to_vec());
+        let host = |address, name| Host { address: known(address), name: stated_name(name) };
+        let facts = witness::Facts {
+            daemon: DaemonName::stated(facts.daemon.as_bytes()),
+            client: host(facts.address, asker.client.as_deref()),
+            server: host("10.1.2.1", asker.server.as_deref()),
+            user: common::stated_user(asker.user.as_deref()),
+            ports: witness::Ports { client: None, server: Some(facts.port) },
+        };
+        let witness = witness::Witness::new(&facts, &asker);
+        let [mut allow, mut deny] = tables(&rules, |_| 0);
+        let request = facts.fresh(1, &witness, false);
+        let decision = decide(&mut Tables::new(&mut allow, &mut deny, false), &request);
+        let asked = witness.take();
+        allow.rewind();
+        deny.rewind();
+        let (verdict, told) = (narrator::Verdict::Denied, Vec::new());
+        let story = narrator::Story { told, verdict, decision, searched: true };
+        let limits = explain::Limits { names: 5, resolves: true, paranoid: false };
+        let explanation = explain::explain(&story, (&mut allow, &mut deny), (&facts, &witness), limits);
+        let considered: Vec<_> = explanation.tables.iter().flat_map(|search| &search.rules).collect();
+        let again: Vec<_> =
+            considered.iter().flat_map(|rule| &rule.words).flat_map(|word| word.asked.clone()).collect();
+        prop_assert_eq!(again, asked);
+        let places = considered.iter().filter(|rule| rule.course == Course::Decides).map(|rule| &rule.place);
+        let decided: Vec<_> = match &story.decision.because {
+            Because::Rule(_, place) => vec![place],
+            _ => Vec::new(),
+        };
+        prop_assert_eq!(places.collect::<Vec<_>>(), decided);
+        for rule in considered {
+            let matched = rule.answer == Some(Answer::Yes);
+            prop_assert!(!matched || rule.course == Course::Decides, "{:?}", rule.place);
         }
     }
 }

@@ -10,6 +10,7 @@
 
 use crate::error::OptionFlaw;
 use crate::facts::{Ask, Identity, NoSuch};
+use std::fmt;
 
 /// What an option does, typed. Commands and values are not expanded yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,6 +39,17 @@ pub enum Deed {
 pub struct Priority {
     pub facility: Option<u8>,
     pub level: u8,
+}
+
+impl fmt::Display for Priority {
+    /// `mail.info`, or the level alone.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let facility = FACILITIES.iter().find(|(_, number)| Some(*number) == self.facility);
+        if let Some((name, _)) = facility {
+            write!(f, "{name}.")?;
+        }
+        f.write_str(LEVELS.get(usize::from(self.level)).copied().unwrap_or("?"))
+    }
 }
 
 /// One typed option with its text: `value` is what stands behind the keyword.

@@ -8,7 +8,7 @@
 use std::fs::{File, Metadata, OpenOptions};
 use std::io;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// What a path led to.
 pub enum Opened {
@@ -77,4 +77,15 @@ pub fn distrust(file: &File, caller: u32) -> io::Result<Option<&'static str>> {
         (true, 0) => None,
         (true, _) => Some("its group or everybody may write it"),
     })
+}
+
+/// What a path leads to, and which of it and the directories above it everybody may write. Only an
+/// absolute path is climbed.
+pub fn world_writable(path: &Path) -> io::Result<(Metadata, Vec<PathBuf>)> {
+    let meta = std::fs::metadata(path)?;
+    let above = path.ancestors().skip(1).take_while(|_| path.is_absolute());
+    let open = |path: &&Path| std::fs::metadata(path).is_ok_and(|meta| meta.mode() & 0o002 != 0);
+    let own = (meta.mode() & 0o002 != 0).then_some(path);
+    let writable = own.into_iter().chain(above.filter(open)).map(Path::to_path_buf).collect();
+    Ok((meta, writable))
 }

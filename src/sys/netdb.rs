@@ -61,11 +61,23 @@ pub fn reverse(address: SocketAddr) -> Reverse {
     }
 }
 
+/// A canonical name, and the addresses that go with it.
+pub type Forward = (Option<String>, Vec<SocketAddr>);
+
 /// The canonical name and the addresses of a name, in one family; None if the lookup fails.
-pub fn forward(name: &str, six: bool) -> Option<(Option<String>, Vec<SocketAddr>)> {
+pub fn forward(name: &str, six: bool) -> Option<Forward> {
+    look_up(name, if six { libc::AF_INET6 } else { libc::AF_INET })
+}
+
+/// The same in both families, in the order in which a program of this machine would call them.
+pub fn forward_any(name: &str) -> Option<Forward> {
+    look_up(name, libc::AF_UNSPEC)
+}
+
+fn look_up(name: &str, family: c_int) -> Option<Forward> {
     let hints = AddrInfoHints {
         flags: libc::AI_CANONNAME,
-        address: if six { libc::AF_INET6 } else { libc::AF_INET },
+        address: family,
         socktype: libc::SOCK_STREAM,
         protocol: 0,
     };

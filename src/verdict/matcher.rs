@@ -77,6 +77,8 @@ pub struct Matcher<'r> {
     /// Bare IPv6 addresses that match answer in two ways.
     pub bare_in_doubt: Cell<bool>,
     noticed: RefCell<Vec<What>>,
+    /// What netgroups and pattern files answered, by the place of the word.
+    asked: RefCell<Vec<(usize, Answer)>>,
     /// The pattern files that are being read, outermost first.
     files: RefCell<Vec<Vec<u8>>>,
     files_opened: Cell<usize>,
@@ -92,6 +94,7 @@ impl<'r> Matcher<'r> {
             bare_in_doubt: Cell::new(false),
             files_opened: Cell::new(0),
             noticed: RefCell::default(),
+            asked: RefCell::default(),
             files: RefCell::default(),
         }
     }
@@ -208,8 +211,8 @@ impl<'r> Matcher<'r> {
         let address = || self.request.end(side).address.text();
         let name = || self.request.name(side);
         match pattern {
-            HostPattern::Netgroup(group) => self.netgroup(group, word, name().text()),
-            HostPattern::File(path) => self.pattern_file(path, word, side),
+            HostPattern::Netgroup(group) => self.once(word, || self.netgroup(group, word, name().text())),
+            HostPattern::File(path) => self.once(word, || self.pattern_file(path, word, side)),
             HostPattern::Known => {
                 (!address().eq_ignore_ascii_case(b"unknown") && name().good().is_some()).into()
             }
@@ -228,6 +231,26 @@ impl<'r> Matcher<'r> {
                 answer => answer,
             },
         }
+    }
+
+    /// Asks about a word of the rule once, though the rule be looked at twice.
+    fn once(&self, word: &[u8], ask: impl FnOnce() -> Answer) -> Answer {
+        if !self.files.borrow().is_empty() {
+            return ask();
+        }
+        let place = word.as_ptr() as usize;
+        let again = self.bare_in_doubt.get();
+        let known = self
+            .asked
+            .borrow()
+            .iter()
+            .find(|(before, _)| again && *before == place)
+            .map(|&(_, answer)| answer);
+        known.unwrap_or_else(|| {
+            let answer = ask();
+            self.asked.borrow_mut().push((place, answer));
+            answer
+        })
     }
 
     fn unless(&self, inside: bool, doubt: Option<Doubt>, word: &[u8]) -> Answer {
@@ -304,8 +327,9 @@ impl<'r> Matcher<'r> {
 }
 
 /// `a EXCEPT b EXCEPT c` is `a AND NOT (b AND NOT c)`. A list behind an EXCEPT is looked at only if
-/// all before it may match, a word only if no word before it in its list is sure.
-fn walk(list: List<'_>, matches: impl Fn(&[u8]) -> Answer) -> Answer {
+/// all before it may match, a word only if no word before it in its list is sure. Public for
+/// [`crate::explain`], which must ask about the very same words.
+pub fn walk(list: List<'_>, matches: impl Fn(&[u8]) -> Answer) -> Answer {
     let mut answers = Vec::new();
     let mut current = Answer::No;
     for item in list.items() {

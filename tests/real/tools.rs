@@ -155,7 +155,9 @@ fn compare(run: &Value, mended: &mut BTreeMap<String, Value>) {
     });
     let wanted = expected(run, mended);
     let is = |key: &str| without_chance(wanted[key].as_str().unwrap_or_default());
-    assert_eq!(Value::from(said.exit), wanted["exit"], "{name}: {}", said.stderr);
+    // A finger that is cut off may or may not have written its rest into the pipe by then.
+    let cut_off = said.stdout.contains("Input truncated") && said.exit == 1;
+    assert!(cut_off || wanted["exit"] == said.exit, "{name}: {:?} {}", said.exit, said.stderr);
     assert_eq!(said.stderr, is("stderr"), "{name}");
     let stdout = without_chance(&said.stdout);
     if wanted["stdout"].is_string() {

@@ -1,0 +1,120 @@
+//! tcpdmatch(8): what would the rules say to a client of a service, and what would be done?
+//!
+//! Facts are found or stated; then it is the wrapper's own way to a decision, with hands that tell
+//! instead of do. Nothing is executed and nothing changed.
+
+#![forbid(unsafe_code)]
+
+use std::io::{IsTerminal, Write, stderr, stdout};
+use std::process::ExitCode;
+use wrap::explain::screen::{self, Screen};
+use wrap::explain::{Limits, explain, json, lines};
+use wrap::facts::{Fact, Side};
+use wrap::inquiry::{Form, Inquiry, read, subjects};
+use wrap::invocation::Instead;
+use wrap::logline::{self, Entry, Level};
+use wrap::lookup::Live;
+use wrap::narrator::{refusal, tell};
+use wrap::settings::{self, Resolve, Settings};
+use wrap::sys::process;
+use wrap::tables::TextTable;
+use wrap::verdict::Tables;
+use wrap::witness::{Facts, Witness};
+
+fn main() -> ExitCode {
+    let inquiry = match read(std::env::args_os().collect()) {
+        Ok(inquiry) => inquiry,
+        Err(Instead::Show(text)) => return put(&mut stdout(), text.as_bytes(), true),
+        Err(Instead::Usage(text)) => return put(&mut stderr(), format!("{text}\n").as_bytes(), false),
+    };
+
+    // What is asked, of which tables?
+    let mut warnings = Vec::new();
+    let reading = settings::read(inquiry.config.as_deref(), process::caller());
+    warnings.extend(reading.problems.iter().flat_map(logline::problem).map(|entry| entry.text));
+    let settings = Settings {
+        hosts_allow: inquiry.allow.clone().unwrap_or(reading.settings.hosts_allow.clone()),
+        hosts_deny: inquiry.deny.clone().unwrap_or(reading.settings.hosts_deny.clone()),
+        ..reading.settings
+    };
+
+    // Who calls whom? A client may have several addresses, and each is a case of its own.
+    let found = subjects::find(&inquiry, &settings, &mut warnings);
+    let before: Vec<u8> = warnings.iter().flat_map(|line| [line.as_slice(), b"\n"].concat()).collect();
+    let is_json = inquiry.form == Form::Json;
+    let cases = match found {
+        Ok(cases) => cases,
+        Err(error) => {
+            let mut to: Box<dyn Write> = if is_json { Box::new(stderr()) } else { Box::new(stdout()) };
+            put(&mut to, &before, false);
+            return put(&mut stderr(), error.as_bytes(), false);
+        }
+    };
+
+    // What do the rules say to each?
+    let case = Case { inquiry: &inquiry, settings: &settings, refuses: reading.refuses, warnings: &warnings };
+    let told = cases.into_iter().map(|facts| case.tell(facts));
+    let (pages, as_expected): (Vec<_>, Vec<_>) = told.unzip();
+    let page = if is_json { pages.concat() } else { [before, pages.join(&b'\n')].concat() };
+    put(&mut stdout(), &page, as_expected.into_iter().all(|expected| expected))
+}
+
+/// Writes a page, and says how the program ends.
+fn put(to: &mut dyn Write, page: &[u8], success: bool) -> ExitCode {
+    match to.write_all(page).and_then(|()| to.flush()) {
+        Ok(()) if success => ExitCode::SUCCESS,
+        _ => ExitCode::FAILURE,
+    }
+}
+
+struct Case<'a> {
+    inquiry: &'a Inquiry,
+    settings: &'a Settings,
+    /// tcpd.conf(5) cannot be obeyed.
+    refuses: bool,
+    warnings: &'a [Vec<u8>],
+}
+
+impl Case<'_> {
+    /// The page about one connection, and whether its end is the one that was expected.
+    fn tell(&self, mut facts: Facts) -> (Vec<u8>, bool) {
+        if self.settings.resolve == Resolve::Never {
+            (facts.client.name, facts.server.name) = (Fact::Unknown, Fact::Unknown);
+        }
+        let machine = Live::new((None, None), false, self.settings.resolve_timeout);
+        let witness = Witness::new(&facts, &machine);
+        // The reference knows names and users before it begins. The wrapper asks when it must, and its
+        // log and its traps know what was asked: that is what an explanation has to show.
+        let request = match self.inquiry.form {
+            Form::Lines => facts.known(process::pid(), &machine),
+            Form::Explain | Form::Json => facts.fresh(process::pid(), &witness, self.settings.paranoid),
+        };
+        let (facility, always) = (self.settings.facility, self.settings.resolve == Resolve::Always);
+        let Settings { hosts_allow, hosts_deny, .. } = self.settings;
+        let tables = || (TextTable::new(hosts_allow), TextTable::new(hosts_deny));
+        let early = |why: &str| refusal(&request, facility, vec![Entry::new(Level::Err, why)]);
+        let story = if self.refuses {
+            early("error: every connection is refused: tcpd.conf cannot be obeyed")
+        } else if self.settings.paranoid && request.name(Side::Client) == &Fact::Paranoid {
+            early("error: refused before any rule is read: paranoid yes")
+        } else {
+            let (mut allow, mut deny) = tables();
+            tell(&mut Tables::new(&mut allow, &mut deny, self.settings.strict), &request, facility, always)
+        };
+        witness.take();
+        let limits = Limits::of(self.settings);
+        let (mut allow, mut deny) = tables();
+        let mut explanation = || explain(&story, (&mut allow, &mut deny), (&facts, &witness), limits);
+        let page = match self.inquiry.form {
+            Form::Lines => lines::print(&facts, &story),
+            Form::Explain => {
+                let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+                let mut screen = Screen::new(stdout().is_terminal() && !plain);
+                screen::print(&explanation(), &mut screen);
+                screen.into_text()
+            }
+            Form::Json => format!("{}\n", json::object(&explanation(), self.warnings)).into_bytes(),
+        };
+        (page, self.inquiry.expect.is_none_or(|expected| expected == story.verdict))
+    }
+}

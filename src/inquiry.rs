@@ -1,0 +1,275 @@
+//! What is asked of tcpdmatch(8): about which service and which client, and in what form?
+//!
+//! The short options, and every text about them, are those of the reference. What is new has long
+//! names only.
+
+#![forbid(unsafe_code)]
+
+pub mod subjects;
+
+use crate::facts::{DaemonName, Fact, UserName, stated_name};
+use crate::hosts::{Host, is_address};
+use crate::invocation::Instead;
+use crate::narrator::Verdict;
+use crate::witness::{Facts, Ports};
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::{Arg, ArgAction, Command, value_parser};
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt;
+use std::path::PathBuf;
+
+/// One call.
+#[derive(Clone, Debug)]
+pub struct Inquiry {
+    pub about: About,
+    pub form: Form,
+    pub expect: Option<Verdict>,
+    pub allow: Option<PathBuf>,
+    pub deny: Option<PathBuf>,
+    pub config: Option<PathBuf>,
+    /// The inetd.conf(5) that was named.
+    pub services: Option<PathBuf>,
+}
+
+/// Whom it is about.
+#[derive(Clone, Debug)]
+pub enum About {
+    /// `daemon[@server] [user@]client`, to be looked up.
+    Words { daemon: Vec<u8>, client: Vec<u8> },
+    /// Everything is said; nothing is looked up.
+    Stated(Facts),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// The lines of the reference.
+    Lines,
+    Explain,
+    Json,
+}
+
+/// Reads the argument vector.
+pub fn read(argv: Vec<OsString>) -> Result<Inquiry, Instead> {
+    let own = argv.first().map_or_else(|| OWN_NAME.to_owned(), |name| name.to_string_lossy().into_owned());
+    let wrong = |complaint: Option<String>| {
+        let complaint = complaint.map(|text| format!("{own}: {text}\n")).unwrap_or_default();
+        Instead::Usage(format!("{complaint}usage: {own} {USAGE}"))
+    };
+    let matches = command().try_get_matches_from(argv).map_err(|error| match error.use_stderr() {
+        true => wrong(complaint(&error)),
+        false => Instead::Show(error.to_string()),
+    })?;
+    let words = matches.get_many::<OsString>("words").into_iter().flatten();
+    let words: Vec<Vec<u8>> = words.map(|word| word.clone().into_vec()).collect();
+    let about = match (matches.get_flag("stated"), words.as_slice()) {
+        (true, words) => About::Stated(stated(words).map_err(|text| wrong(Some(text)))?),
+        (false, [daemon, client]) => About::Words { daemon: daemon.clone(), client: client.clone() },
+        (false, _) => return Err(wrong(None)),
+    };
+    let path = |name: &str| matches.get_one::<PathBuf>(name).cloned();
+    let here = |name: &str| (matches.get_flag("here")).then(|| PathBuf::from(name));
+    let is_json = matches.get_one::<bool>("format").is_some_and(|json| *json);
+    Ok(Inquiry {
+        about,
+        form: match (is_json, matches.get_flag("explain")) {
+            (true, _) => Form::Json,
+            (false, true) => Form::Explain,
+            (false, false) => Form::Lines,
+        },
+        expect: matches.get_one::<Verdict>("expect").copied(),
+        allow: path("allow").or_else(|| here("hosts.allow")),
+        deny: path("deny").or_else(|| here("hosts.deny")),
+        config: path("config"),
+        services: path("inetd"),
+    })
+}
+
+/// Facts from `key=value` words.
+fn stated(words: &[Vec<u8>]) -> Result<Facts, String> {
+    let (daemon, user) = (DaemonName::stated(b"unknown"), Fact::Unknown);
+    let (client, server) = (Host::unknown(), Host::unknown());
+    let mut facts = Facts { daemon, client, server, user, ports: Ports::default() };
+    let mut seen: Vec<&[u8]> = Vec::new();
+    for word in words {
+        let shown = String::from_utf8_lossy(word);
+        let Some(at) = word.iter().position(|&byte| byte == b'=') else {
+            return Err(format!("--stated wants KEY=VALUE, not '{shown}'"));
+        };
+        let (key, value) = word.split_at_checked(at).unwrap_or_default();
+        let value = value.get(1..).unwrap_or_default();
+        if seen.contains(&key) {
+            return Err(format!("said twice: '{shown}'"));
+        }
+        seen.push(key);
+        let address = || match value {
+            b"unknown" => Ok(Fact::Unknown),
+            value if is_address(value) => Ok(Fact::Known(value.to_vec())),
+            _ => Err(format!("no address: '{shown}'")),
+        };
+        let port = || {
+            let text = std::str::from_utf8(value).ok();
+            text.and_then(|text| text.parse().ok()).map(Some).ok_or(format!("no port: '{shown}'"))
+        };
+        match key {
+            b"daemon" => facts.daemon = DaemonName::stated(value),
+            b"client" => facts.client.address = address()?,
+            b"name" => facts.client.name = stated_name(Some(value)),
+            b"client-port" => facts.ports.client = port()?,
+            b"user" => facts.user = user_fact(value),
+            b"server" => facts.server.address = address()?,
+            b"server-name" => facts.server.name = stated_name(Some(value)),
+            b"server-port" => facts.ports.server = port()?,
+            _ => return Err(format!("--stated knows {KEYS}; not '{shown}'")),
+        }
+    }
+    Ok(facts)
+}
+
+/// The fact behind a user who was named.
+pub fn user_fact(name: &[u8]) -> Fact<UserName> {
+    match name {
+        b"" | b"unknown" => Fact::Unknown,
+        name => Fact::Known(UserName::stated(name)),
+    }
+}
+
+/// What was wrong with a call, in getopt(3)'s words where it has any; it has none for a wrong number of
+/// words.
+fn complaint(error: &clap::Error) -> Option<String> {
+    let text = |kind| match error.get(kind) {
+        Some(ContextValue::String(text)) => text.as_str(),
+        _ => "",
+    };
+    let (argument, value) = (text(ContextKind::InvalidArg), text(ContextKind::InvalidValue));
+    let letter = argument.strip_prefix('-').and_then(|rest| rest.chars().next());
+    let name = argument.split([' ', '=']).next().unwrap_or_default();
+    match (error.kind(), letter) {
+        (ErrorKind::UnknownArgument, Some('-')) => Some(format!("unrecognized option '{name}'")),
+        (ErrorKind::UnknownArgument, Some(letter)) => Some(format!("invalid option -- '{letter}'")),
+        (ErrorKind::UnknownArgument | ErrorKind::TooManyValues, None) => None,
+        (_, Some('-')) if value.is_empty() => Some(format!("option '{name}' requires an argument")),
+        (_, Some(letter)) if value.is_empty() => Some(format!("option requires an argument -- '{letter}'")),
+        _ => {
+            let first = error.to_string();
+            Some(first.lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned())
+        }
+    }
+}
+
+const OWN_NAME: &str = "tcpdmatch";
+
+/// Behind the program's name.
+const USAGE: &str = "\
+[-d] [-i inet_conf] daemon[@host] [user@]host
+\t-d: use allow/deny files in current directory
+\t-i: location of inetd.conf file";
+
+const KEYS: &str = "daemon, client, name, client-port, user, server, server-name, server-port";
+
+const ABOUT: &str = "\
+What would hosts.allow and hosts.deny say to a client of a service, and what
+would be done? Nothing is: no command runs, nobody is refused.";
+
+const AFTER: &str = "\
+Examples:
+  tcpdmatch in.ftpd host.example.com
+  tcpdmatch --explain in.ftpd@192.0.2.1 root@192.0.2.7
+  tcpdmatch --expect denied --stated daemon=in.ftpd client=192.0.2.7 user=root
+
+Facts for --stated, each once: daemon, client, name, client-port, user, server,
+server-name, server-port. What is not stated is unknown.
+
+The exit status is 0 for any verdict, or with --expect 1 for any other; and 1
+where there is none. More: tcpdmatch(8), hosts_access(5).";
+
+fn command() -> Command {
+    let file = |name: &'static str, help: &'static str| {
+        Arg::new(name).long(name).value_name("FILE").value_parser(value_parser!(PathBuf)).help(help)
+    };
+    let verdict = |text: &str| {
+        let named = Verdict::ALL.into_iter().find(|verdict| verdict.word() == text);
+        named.ok_or("granted, denied or delegated is wanted")
+    };
+    let format = |text: &str| match text {
+        "human" => Ok(false),
+        "json" => Ok(true),
+        _ => Err("human or json is wanted"),
+    };
+    Command::new(OWN_NAME)
+        .version(env!("CARGO_PKG_VERSION"))
+        .about(ABOUT)
+        .after_help(AFTER)
+        .override_usage(
+            "tcpdmatch [OPTIONS] daemon[@server] [user@]client\n       tcpdmatch [OPTIONS] --stated KEY=VALUE...",
+        )
+        .disable_help_flag(true)
+        .disable_version_flag(true)
+        .args_override_self(true)
+        .arg(Arg::new("here").short('d').action(ArgAction::SetTrue).help("Use hosts.allow and hosts.deny of this directory"))
+        .arg(Arg::new("inetd").short('i').value_name("FILE").value_parser(value_parser!(PathBuf)).help("Services, instead of /etc/inetd.conf"))
+        .arg(Arg::new("explain").long("explain").action(ArgAction::SetTrue).help("Show the way to the verdict"))
+        .arg(Arg::new("format").long("format").value_name("FORM").value_parser(format).help("human or json [default: human]"))
+        .arg(Arg::new("expect").long("expect").value_name("VERDICT").value_parser(verdict).help("Exit with 1 unless granted, denied, delegated"))
+        .arg(Arg::new("stated").long("stated").action(ArgAction::SetTrue).help("Take these facts, and look nothing up"))
+        .arg(file("allow", "Rules that grant, instead of /etc/hosts.allow"))
+        .arg(file("deny", "Rules that refuse, instead of /etc/hosts.deny"))
+        .arg(file("config", "Settings, instead of /etc/tcpd.conf"))
+        .arg(Arg::new("help").long("help").action(ArgAction::Help).help("Say how it is called, and exit"))
+        .arg(Arg::new("version").long("version").action(ArgAction::Version).help("Say which version it is, and exit"))
+        .arg(Arg::new("words").num_args(0..).value_parser(value_parser!(OsString)).hide(true))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn call(argv: &[&str]) -> Result<Inquiry, String> {
+        let argv = std::iter::once("tcpdmatch").chain(argv.iter().copied()).map(OsString::from).collect();
+        read(argv).map_err(|instead| match instead {
+            Instead::Show(text) => text,
+            Instead::Usage(text) => text.lines().next().unwrap_or_default().to_owned(),
+        })
+    }
+
+    #[test]
+    fn complaints_are_getopt_s() {
+        let said = |argv: &[&str]| call(argv).expect_err("a complaint");
+        let usage = "usage: tcpdmatch [-d] [-i inet_conf] daemon[@host] [user@]host";
+        assert_eq!(said(&[]), usage);
+        assert_eq!(said(&["a", "b", "c"]), usage);
+        assert_eq!(said(&["-i"]), "tcpdmatch: option requires an argument -- 'i'");
+        assert_eq!(said(&["-x", "a", "b"]), "tcpdmatch: invalid option -- 'x'");
+        assert_eq!(said(&["-h"]), "tcpdmatch: invalid option -- 'h'");
+        assert_eq!(said(&["--foo", "a", "b"]), "tcpdmatch: unrecognized option '--foo'");
+        assert_eq!(said(&["--allow"]), "tcpdmatch: option '--allow' requires an argument");
+        assert!(said(&["--expect", "maybe", "a", "b"]).contains("granted, denied or delegated is wanted"));
+        assert!(said(&["--help"]).contains("--stated"));
+    }
+
+    #[test]
+    fn facts_are_stated_by_key() {
+        let words = [
+            "--stated",
+            "daemon=in.ftpd",
+            "client=192.0.2.7",
+            "name=h.example.com",
+            "user=a=b",
+            "server-port=21",
+        ];
+        let About::Stated(facts) = call(&words).expect("facts").about else { panic!("not stated") };
+        assert_eq!(facts.daemon.as_ref(), b"in.ftpd");
+        assert_eq!(facts.client.address, Fact::Known(b"192.0.2.7".to_vec()));
+        assert_eq!(facts.client.name.text(), b"h.example.com");
+        assert_eq!(facts.user.text(), b"a=b");
+        assert_eq!((facts.server, facts.ports), (Host::unknown(), Ports { client: None, server: Some(21) }));
+        for (word, why) in [
+            ("client", "--stated wants KEY=VALUE"),
+            ("client=h.example.com", "no address"),
+            ("server-port=ftp", "no port"),
+            ("host=h", "--stated knows daemon, client"),
+        ] {
+            assert!(call(&["--stated", word]).expect_err(word).contains(why), "{word}");
+        }
+        assert!(call(&["--stated", "user=a", "user=b"]).expect_err("twice").contains("said twice"));
+    }
+}
