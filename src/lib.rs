@@ -20,6 +20,8 @@
 //! | | [`expand`] | what may foreign text say in a command? |
 //! | | [`logline`] | in which words? |
 //! | | [`words`] | in which words, where only a checker complains? |
+//! | | [`advice`] | what would an experienced colleague say about these rules? |
+//! | | [`advice::coverage`] | which rules are never reached? |
 //! | cellar | [`sys`] | files, sockets, processes, databases, syslogd: small, safe, typed |
 //! | 3 deeds | [`tables`] | what stands in this rule file? |
 //! | | [`lookup`] | who answers from the net, and for how long do we wait? |
@@ -62,6 +64,7 @@
 )]
 
 pub mod actions;
+pub mod advice;
 pub mod error;
 pub mod expand;
 pub mod facts;
