@@ -281,6 +281,25 @@ const BANNER_MAX: u64 = 1 << 20;
 /// How long a client may take to read its banner.
 const BANNER_PATIENCE: Duration = Duration::from_secs(10);
 
+/// Reads the banner of a daemon.
+pub fn banner(directory: &Path, daemon: &[u8]) -> Banner {
+    let trouble = |cause: &io::Error| Banner::Trouble(reason(cause));
+    match open(&directory.join(OsStr::from_bytes(daemon))) {
+        Ok(Opened::Regular(file, _)) => {
+            let mut text = Vec::new();
+            match file.take(BANNER_MAX).read_to_end(&mut text) {
+                Ok(_) => Banner::Text(text),
+                Err(cause) => trouble(&cause),
+            }
+        }
+        // Only a directory that is not there is worth a warning, as in the reference.
+        Ok(Opened::Nothing) | Err(_) => match std::fs::metadata(directory) {
+            Ok(_) => Banner::Absent,
+            Err(cause) => trouble(&cause),
+        },
+    }
+}
+
 /// Hands that do.
 pub struct RealHands<'a> {
     pub voice: &'a mut Voice,
@@ -378,21 +397,7 @@ impl Hands for RealHands<'_> {
     }
 
     fn read_banner(&mut self, directory: &Path, daemon: &[u8]) -> Banner {
-        let trouble = |cause: &io::Error| Banner::Trouble(reason(cause));
-        match open(&directory.join(OsStr::from_bytes(daemon))) {
-            Ok(Opened::Regular(file, _)) => {
-                let mut text = Vec::new();
-                match file.take(BANNER_MAX).read_to_end(&mut text) {
-                    Ok(_) => Banner::Text(text),
-                    Err(cause) => trouble(&cause),
-                }
-            }
-            // Only a directory that is not there is worth a warning, as in the reference.
-            Ok(Opened::Nothing) | Err(_) => match std::fs::metadata(directory) {
-                Ok(_) => Banner::Absent,
-                Err(cause) => trouble(&cause),
-            },
-        }
+        banner(directory, daemon)
     }
 
     fn send(&mut self, text: &[u8]) {

@@ -313,8 +313,8 @@ pub enum Dead {
     Mapped,
     /// `[x]`: no IPv6 address.
     NoAddress6,
-    /// A network without members: the length or the mask.
-    NoNetwork,
+    /// A pattern file that is not there.
+    NoFile,
 }
 
 /// Why a pattern matches something else.

@@ -29,6 +29,8 @@
 //! | | [`actions`] | what is done about a decision? |
 //! | | [`settings`] | what did tcpd.conf(5) say? |
 //! | | [`services`] | which services does inetd start, and through us? |
+//! | | [`inspect`] | what is wrong with a table, and what does it lead to? |
+//! | | [`report`] | how is a complaint shown? |
 //! | | [`listen`] | who accepts, where there is no inetd? |
 //! | 4 doors | [`invocation`] | how were we called? |
 //! | | `bin/tcpd.rs` | the wrapper: one connection, from the descriptor to the server |
@@ -68,10 +70,12 @@ pub mod advice;
 pub mod error;
 pub mod expand;
 pub mod facts;
+pub mod inspect;
 pub mod invocation;
 pub mod listen;
 pub mod logline;
 pub mod lookup;
+pub mod report;
 pub mod rules;
 pub mod services;
 pub mod settings;

@@ -41,7 +41,7 @@ impl Live {
 }
 
 /// The name of an address, checked against it.
-fn checked_name(ip: IpAddr, budget: Duration, doubts: &mut Vec<NameDoubt>) -> Fact<HostName> {
+pub fn checked_name(ip: IpAddr, budget: Duration, doubts: &mut Vec<NameDoubt>) -> Fact<HostName> {
     let begun = Instant::now();
     let deadline = begun + budget;
     let address = ip.to_string();

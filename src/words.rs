@@ -144,7 +144,7 @@ fn dead(why: Dead) -> &'static str {
         Dead::NothingBehind => "nothing can stand behind its last dot",
         Dead::Mapped => "such clients are known by their IPv4 address",
         Dead::NoAddress6 => "it is no IPv6 address",
-        Dead::NoNetwork => "it is no network",
+        Dead::NoFile => "there is no such file",
     }
 }
 
@@ -180,6 +180,9 @@ pub fn repair(what: &What) -> Option<String> {
         What::TwoWays { why: Doubt::ZeroLength, .. } => "write 0.0.0.0/0.0.0.0 or ALL",
         What::TwoWays { why: Doubt::NoLength, .. } => "write the length, or take the slash away",
         What::TwoWays { why: Doubt::BareAddress, .. } => "write it in brackets",
+        What::Word(WordFlaw::BadNet(_)) => {
+            "write address/length (1 to 32), address/mask, or [address]/length (0 to 128)"
+        }
         What::Word(WordFlaw::Fail) => "use EXCEPT or DENY instead",
         What::Word(WordFlaw::ManyAddresses(_)) => "consider using an address instead",
         What::Word(WordFlaw::Alias { official, .. }) => {
@@ -206,9 +209,6 @@ fn repair_advice(advice: &Advice) -> Option<String> {
             "write it in decimal, without leading zeros".to_owned()
         }
         Advice::Dead { why: Dead::Mapped, .. } => "write the IPv4 address".to_owned(),
-        Advice::Dead { why: Dead::NoNetwork, .. } => {
-            "write address/length (1 to 32), address/mask, or [address]/length (0 to 128)".to_owned()
-        }
         Advice::Odd { why: Odd::InvertedMask, .. } => "turn the mask round: 255.255.255.0".to_owned(),
         Advice::Odd { word, why: Odd::NoBrackets } => {
             let word = text(word);

@@ -65,11 +65,23 @@ pub fn reverse(ip: IpAddr) -> Reverse {
     }
 }
 
+/// A canonical name, and the addresses that go with it.
+pub type Forward = (Option<String>, Vec<IpAddr>);
+
 /// The canonical name and the addresses of a name, in one family; None if the lookup fails.
-pub fn forward(name: &str, six: bool) -> Option<(Option<String>, Vec<IpAddr>)> {
+pub fn forward(name: &str, six: bool) -> Option<Forward> {
+    addresses(name, if six { libc::AF_INET6 } else { libc::AF_INET })
+}
+
+/// The same in both families, in the order in which a program of this machine would call them.
+pub fn forward_any(name: &str) -> Option<Forward> {
+    addresses(name, libc::AF_UNSPEC)
+}
+
+fn addresses(name: &str, family: c_int) -> Option<Forward> {
     let hints = AddrInfoHints {
         flags: libc::AI_CANONNAME,
-        address: if six { libc::AF_INET6 } else { libc::AF_INET },
+        address: family,
         socktype: libc::SOCK_STREAM,
         protocol: 0,
     };
@@ -101,6 +113,13 @@ pub fn in_netgroup(group: &[u8], host: &[u8]) -> bool {
     // SAFETY: all pointers are NUL-terminated strings that outlive the call, or null, which innetgr(3)
     // takes for "any".
     unsafe { innetgr(group.as_ptr(), host.as_ptr(), std::ptr::null(), domain) == 1 }
+}
+
+/// Whether a netgroup holds anybody.
+pub fn netgroup_exists(group: &[u8]) -> bool {
+    let Ok(group) = CString::new(group) else { return false };
+    // SAFETY: as above; three times "any" is in every netgroup that has a member.
+    unsafe { innetgr(group.as_ptr(), std::ptr::null(), std::ptr::null(), std::ptr::null()) == 1 }
 }
 
 fn nis_domain() -> Option<CString> {
