@@ -71,7 +71,7 @@ impl<'a> Inspector<'a> {
     ) -> Inspector<'a> {
         Inspector {
             services,
-            world: World::new(like_reference),
+            world: World::new(like_reference, &[allow, deny]),
             coverage: Coverage::new(allow, deny),
             implicit_allow,
             told: HashSet::new(),
@@ -231,12 +231,21 @@ impl<'a> Inspector<'a> {
 
     fn clients(&mut self, line: &Line<'_>, list: List<'_>, remarks: &mut Vec<Remark>) {
         // To the reference's checker, though not to its library, a carriage return is part of a word.
+        let mut commented = false;
         for raw in list.0.split(|&byte| is_separator(byte) && byte != b'\r').filter(|raw| !raw.is_empty()) {
             let start = remarks.len();
+            commented |= raw.starts_with(b"#");
             for item in List(raw).items() {
                 if let Item::Word(word) = item {
                     self.client(line, word, remarks);
                 }
+            }
+            if commented {
+                // That it is no comment has been said, and is enough.
+                let mut kept = remarks.split_off(start);
+                kept.retain(|remark| remark.form != Form::Ours);
+                kept.iter_mut().for_each(|remark| remark.form = Form::Reference);
+                remarks.extend(kept);
             }
             if raw.contains(&b'\r') {
                 for remark in remarks.iter_mut().skip(start) {
@@ -255,6 +264,9 @@ impl<'a> Inspector<'a> {
         let said = user.and_then(patterns::user);
         remarks.extend(said.map(|saying| Remark::at(line, user, saying)));
         self.host(line, host, false, remarks);
+        if self.asks == [true; 2] || word.starts_with(b"#") {
+            return;
+        }
         let questions = [patterns::needs_name(host), user.is_some()];
         for ((needed, said), of_user) in questions.into_iter().zip(&mut self.asks).zip([false, true]) {
             if needed && !std::mem::replace(said, true) {
@@ -313,15 +325,13 @@ impl<'a> Inspector<'a> {
         failed: Option<(&[u8], OptionFlaw)>,
         teller: &mut dyn Teller,
     ) {
+        let Some(text) = rule.options else { return };
         let ends = (stated(b"client_addr", b"client_hostname"), stated(b"server_addr", b"server_hostname"));
         let daemon = DaemonName::stated(b"daemon_name");
         let request =
             Request::new(daemon, std::process::id(), Transport::Stream, ends, &crate::facts::Stated)
                 .by_user(Fact::Known(UserName::stated(b"user_name")));
-        for (number, field) in options::fields(rule.options.unwrap_or_default()).enumerate() {
-            if rule.options.is_none() {
-                return;
-            }
+        for (number, field) in options::fields(text).enumerate() {
             let wrong = failed.as_ref().filter(|(at, _)| std::ptr::eq(*at, field.at));
             if let Some((at, flaw)) = wrong {
                 let is_typed = matches!(
@@ -355,8 +365,9 @@ impl<'a> Inspector<'a> {
         teller.option(&field.name, trim(&value));
         if is_command {
             for program in deeds::programs(&field.value) {
+                let at = field.at.windows(program.len().max(1)).find(|part| *part == program);
                 for saying in self.program(program) {
-                    teller.remark(&Remark::at(line, Some(field.at), saying));
+                    teller.remark(&Remark::at(line, at.or(Some(field.at)), saying));
                 }
             }
         }

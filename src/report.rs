@@ -97,11 +97,16 @@ impl<'w> Report<'w> {
     }
 
     fn human(&mut self, problem: &Problem, colour: bool) {
-        let text = String::from_utf8_lossy(&logline::sentence(problem)).into_owned();
+        let text = String::from_utf8_lossy(&sentence(problem)).into_owned();
         let repair = words::repair(&problem.what);
         let shown = self.quoter.show(problem, &text, repair.as_deref(), colour);
         self.broken |= self.out.write_all(&shown).is_err();
     }
+}
+
+/// A problem in one sentence. What shows the place needs no column in the sentence.
+fn sentence(problem: &Problem) -> Vec<u8> {
+    logline::sentence(&Problem { place: None, ..problem.clone() })
 }
 
 /// The word for a weight.
@@ -117,7 +122,7 @@ pub fn weight(weight: Weight) -> &'static str {
 fn short(problem: &Problem) -> Vec<u8> {
     let place = problem.place.as_ref().map_or("tcpdchk".to_owned(), ToString::to_string);
     let lead = format!("{place}: {}: ", weight(problem.weight));
-    [lead.as_bytes(), &logline::sentence(problem)].concat()
+    [lead.as_bytes(), &sentence(problem)].concat()
 }
 
 /// One object on one line (tcpdchk(8), JSON).
@@ -134,7 +139,7 @@ fn json(problem: &Problem) -> String {
     }
     let _ =
         write!(out, "\"weight\":\"{}\",\"code\":\"{}\"", weight(problem.weight), words::code(&problem.what));
-    let _ = write!(out, ",\"text\":{}", quoted(&logline::sentence(problem)));
+    let _ = write!(out, ",\"text\":{}", quoted(&sentence(problem)));
     if let Some(repair) = words::repair(&problem.what) {
         let _ = write!(out, ",\"repair\":{}", quoted(repair.as_bytes()));
     }

@@ -65,6 +65,7 @@ fn cut(net: u128, length: u8) -> u128 {
 }
 
 /// A client word that is plain.
+#[derive(Clone)]
 enum Plain {
     All,
     Net4(u128, u8),
@@ -159,28 +160,14 @@ impl Coverage {
 
     /// A rule that covers all of this one, if the rules before it do; then remembers it. `decides`: the
     /// search ends with it whenever it matches.
-    pub fn rule(&mut self, rule: &Rule<'_>, (which, line): At, decides: bool) -> Option<Place> {
-        let (daemons, clients) = (simple(rule.daemons)?, simple(rule.clients)?);
-        let daemon = |word: &&[u8]| match daemon_pattern(word) {
-            pattern if pattern.host.is_some() => None,
-            pattern => match pattern.process {
-                Process::Named(TextPattern::All) => Some(None),
-                Process::Named(TextPattern::Exact(name)) => Some(Some(name.to_ascii_lowercase())),
-                _ => None,
-            },
-        };
-        let client = |word: &&[u8]| {
-            if parts(word).1.is_some() && !word.starts_with(b"@") { None } else { plain(word) }
-        };
-        let by = self.covering(daemons.iter().map(daemon), &clients, client);
+    pub fn rule(&mut self, rule: &Rule<'_>, at: At, decides: bool) -> Option<Place> {
+        let daemons: Vec<_> = words(rule.daemons)?.map(daemon).collect();
+        let clients: Vec<_> = words(rule.clients)?.map(client).collect();
+        let by = self.covering(&daemons, &clients);
         if decides && by.is_none() {
-            for name in daemons.iter().filter_map(daemon) {
-                let settled = match name {
-                    Some(name) => self.for_one.entry(name.into()).or_default(),
-                    None => &mut self.for_all,
-                };
-                for client in clients.iter().filter_map(client) {
-                    settled.add(client, (which, line));
+            for client in clients.into_iter().flatten() {
+                for name in daemons.iter().flatten() {
+                    self.settled(name).add(client.clone(), at);
                 }
             }
         }
@@ -190,19 +177,24 @@ impl Coverage {
         Some(Place { file, line, spot: None })
     }
 
+    fn settled(&mut self, daemon: &Daemon) -> &mut Clients {
+        match daemon {
+            Daemon::Any => &mut self.for_all,
+            Daemon::One(name) => self.for_one.entry(name.clone()).or_default(),
+        }
+    }
+
     /// The rule that covers the first word, if every word is covered.
-    fn covering<'a>(
-        &self,
-        daemons: impl Iterator<Item = Option<Option<Vec<u8>>>>,
-        clients: &[&'a [u8]],
-        client: impl Fn(&&'a [u8]) -> Option<Plain>,
-    ) -> Option<At> {
+    fn covering(&self, daemons: &[Option<Daemon>], clients: &[Option<Plain>]) -> Option<At> {
         let mut first = None;
         for daemon in daemons {
-            let one = daemon?.and_then(|name| self.for_one.get(name.as_slice()));
-            for word in clients {
-                let word = client(word)?;
-                let by = self.for_all.find(&word).or_else(|| one.and_then(|one| one.find(&word)))?;
+            let one = match daemon.as_ref()? {
+                Daemon::Any => None,
+                Daemon::One(name) => self.for_one.get(name),
+            };
+            for client in clients {
+                let client = client.as_ref()?;
+                let by = self.for_all.find(client).or_else(|| one.and_then(|one| one.find(client)))?;
                 first = first.or(Some(by));
             }
         }
@@ -210,13 +202,37 @@ impl Coverage {
     }
 }
 
+/// A daemon word that is plain.
+enum Daemon {
+    Any,
+    /// In lower case.
+    One(Box<[u8]>),
+}
+
+fn daemon(word: &[u8]) -> Option<Daemon> {
+    let pattern = daemon_pattern(word);
+    match pattern.process {
+        _ if pattern.host.is_some() => None,
+        Process::Named(TextPattern::All) => Some(Daemon::Any),
+        Process::Named(TextPattern::Exact(name)) => Some(Daemon::One(name.to_ascii_lowercase().into())),
+        _ => None,
+    }
+}
+
+fn client(word: &[u8]) -> Option<Plain> {
+    let has_user = parts(word).1.is_some() && !word.starts_with(b"@");
+    if has_user { None } else { plain(word) }
+}
+
 /// The words of a list without EXCEPT.
-fn simple(list: List<'_>) -> Option<Vec<&[u8]>> {
-    let word = |item| match item {
-        Item::Word(word) => Some(word),
-        Item::Except => None,
-    };
-    list.items().map(word).collect()
+fn words(list: List<'_>) -> Option<impl Iterator<Item = &[u8]>> {
+    let plain = !list.items().any(|item| item == Item::Except);
+    plain.then(|| {
+        list.items().filter_map(|item| match item {
+            Item::Word(word) => Some(word),
+            Item::Except => None,
+        })
+    })
 }
 
 #[cfg(test)]

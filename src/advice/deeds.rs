@@ -13,6 +13,9 @@ use crate::rules::{Item, Rule, Which};
 /// Sayings about the options of a rule, each with the field it is about.
 pub fn of_rule<'a>(which: Which, rule: &Rule<'a>, steps: &[Step]) -> Vec<(&'a [u8], Saying)> {
     let mut said = Vec::new();
+    if steps.is_empty() {
+        return said;
+    }
     let fields = options::fields(rule.options.unwrap_or_default());
     let last = steps.last().map(|step| &step.deed);
     let ends_refusing = matches!(last, Some(Deed::Deny | Deed::Twist));

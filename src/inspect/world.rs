@@ -1,8 +1,9 @@
 //! What do the databases and the disk say about a word?
 //!
 //! Every name is looked up once, and no more than [`LOOKUPS_MAX`] of them or for longer than
-//! [`PATIENCE`]: a table of a million names must not hold up whoever checks it for a day. What was not
-//! looked up is said, once.
+//! [`PATIENCE`]: a table of a million names must not hold up whoever checks it for a day. Tables of more
+//! than [`LARGE`] come from programs, not from people: there the patience is short, and addresses are
+//! not looked up at all. What was not looked up is said, once.
 
 #![forbid(unsafe_code)]
 
@@ -25,6 +26,9 @@ use std::time::{Duration, Instant};
 
 const LOOKUPS_MAX: usize = 1000;
 const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE_LARGE: Duration = Duration::from_millis(500);
+/// Bytes.
+const LARGE: u64 = 1 << 20;
 /// For one name.
 const BUDGET: Duration = Duration::from_secs(5);
 /// As deep as matching follows them.
@@ -39,6 +43,7 @@ pub struct World {
     /// Addresses are looked up, too.
     addresses: bool,
     hosts: HashMap<Vec<u8>, (Vec<Saying>, usize)>,
+    patience: Duration,
     begun: Option<Instant>,
     stopped: bool,
     /// The pattern files that are being read, outermost first.
@@ -50,10 +55,14 @@ fn say(form: Form, flaw: WordFlaw) -> Saying {
 }
 
 impl World {
-    pub fn new(addresses: bool) -> World {
+    /// For some tables. `addresses`: they are looked up, too.
+    pub fn new(addresses: bool, tables: &[&Path]) -> World {
+        let is_large = |table: &&Path| std::fs::metadata(table).is_ok_and(|meta| meta.len() > LARGE);
+        let large = tables.iter().any(is_large);
         World {
             live: Live::new((None, None), true, BUDGET),
-            addresses,
+            addresses: addresses && !large,
+            patience: if large { PATIENCE_LARGE } else { PATIENCE },
             hosts: HashMap::new(),
             begun: None,
             stopped: false,
@@ -86,7 +95,7 @@ impl World {
             return known.clone();
         }
         let begun = *self.begun.get_or_insert_with(Instant::now);
-        if self.hosts.len() >= LOOKUPS_MAX || begun.elapsed() > PATIENCE {
+        if self.hosts.len() >= LOOKUPS_MAX || begun.elapsed() > self.patience {
             let stopped =
                 (Form::Both, Weight::Advice, What::Advice(Advice::LookupsStopped(self.hosts.len())));
             let first = !std::mem::replace(&mut self.stopped, true);

@@ -97,7 +97,9 @@ impl Quoter {
             Weight::Warning => Diagnostic::warning(),
             Weight::Advice => Diagnostic::note(),
         };
-        let diagnostic = diagnostic.with_code(words::code(&problem.what)).with_message(text);
+        let code = words::code(&problem.what);
+        let lead = code.len() + "warning[]: ".len();
+        let diagnostic = diagnostic.with_code(code).with_message(wrapped(text, lead));
         let diagnostic = diagnostic.with_notes_iter(repair.map(|repair| format!("repair: {repair}")));
         let quoted = problem.place.as_ref().and_then(|place| self.excerpt(place));
         let (excerpt, diagnostic) = match quoted {
@@ -148,6 +150,24 @@ impl Quoter {
         let name = place.file.display().to_string();
         Some((Excerpt { name, text, number, skipped }, start..start + length))
     }
+}
+
+/// A sentence in lines that fit a terminal, the first of them behind a lead of some length.
+fn wrapped(text: &str, lead: usize) -> String {
+    let (mut out, mut width) = (String::new(), lead);
+    for word in text.split(' ') {
+        let length = word.chars().count() + 1;
+        if width + length > 80 && width > lead {
+            out.push_str("\n ");
+            width = 1;
+        }
+        if !out.is_empty() {
+            out.push(' ');
+        }
+        out.push_str(word);
+        width += length;
+    }
+    out
 }
 
 /// How much is marked: the word, without a colon that ends it.
