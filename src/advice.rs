@@ -78,6 +78,9 @@ pub fn rule_text(line: &Line<'_>, rule: &Rule<'_>, remarks: &mut Vec<Remark>) {
         let at = line.text.get(text.len()..);
         remarks.push(Remark::at(line, at, ours(Weight::Advice, Advice::CarriageReturn)));
     }
+    if !line.text.contains(&b'#') {
+        return;
+    }
     let words = rule.daemons.items().chain(rule.clients.items());
     let hash = words.into_iter().find_map(|item| match item {
         Item::Word(word) if word.starts_with(b"#") => Some(word),

@@ -264,12 +264,14 @@ impl<'a> Inspector<'a> {
         let said = user.and_then(patterns::user);
         remarks.extend(said.map(|saying| Remark::at(line, user, saying)));
         self.host(line, host, false, remarks);
-        if self.asks == [true; 2] || word.starts_with(b"#") {
+        let [name_said, user_said] = self.asks;
+        let new = [!name_said && patterns::needs_name(host), !user_said && user.is_some()];
+        if new == [false; 2] || word.starts_with(b"#") {
             return;
         }
-        let questions = [patterns::needs_name(host), user.is_some()];
-        for ((needed, said), of_user) in questions.into_iter().zip(&mut self.asks).zip([false, true]) {
-            if needed && !std::mem::replace(said, true) {
+        for ((new, said), of_user) in new.into_iter().zip(&mut self.asks).zip([false, true]) {
+            if new {
+                *said = true;
                 let advice = Advice::Asks { word: word.to_vec(), user: of_user };
                 remarks.push(Remark::at(line, Some(word), ours(Weight::Advice, advice)));
             }

@@ -10,6 +10,7 @@
 #[path = "../lab/mod.rs"]
 mod lab;
 
+mod cli;
 mod client;
 mod ident;
 mod identity;
