@@ -174,7 +174,15 @@ impl Teller for Report<'_> {
         if remark.form == hidden {
             return;
         }
-        let problem = &remark.problem;
+        let mut problem = remark.problem.clone();
+        if is_ours && problem.what == What::Unfinished {
+            // The reference counts the lines before it; the line itself can be shown.
+            if let Some(place) = &mut problem.place {
+                place.line = place.line.saturating_add(1);
+                place.spot = Some((place.line, 1));
+            }
+        }
+        let problem = &problem;
         if let Some(count) = self.counts.get_mut(problem.weight as usize) {
             *count += 1;
         }

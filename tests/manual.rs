@@ -17,7 +17,7 @@ use wrap::settings::{self, KEYS, Settings};
 use wrap::tables::TextTable;
 use wrap::verdict::{Access, Decision, Tables, decide};
 
-const PAGES: [&str; 4] = ["tcpd.8", "tcpd.conf.5", "hosts_access.5", "hosts_options.5"];
+const PAGES: [&str; 5] = ["tcpd.8", "tcpdchk.8", "tcpd.conf.5", "hosts_access.5", "hosts_options.5"];
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -80,20 +80,22 @@ fn every_key_has_its_entry_and_stands_in_the_example_with_its_default() {
 
 #[test]
 fn every_flag_of_the_help_text_has_its_entry() {
-    let help = Command::new(env!("CARGO_BIN_EXE_tcpd")).arg("--help").output().expect("tcpd runs");
-    assert!(help.status.success());
-    let help = String::from_utf8(help.stdout).expect("text");
-    let flag = Regex::new(r"(?m)^ +(?:-\w, )?--([a-z-]+)").expect("a pattern");
-    let said: BTreeSet<_> = flag.captures_iter(&help).map(|found| found[1].to_owned()).collect();
-    assert!(said.contains("listen") && said.contains("version"), "{help}");
-    let described = entries(
-        &page("tcpd.8").replace(".It Fl h , Fl ", ".It Fl ").replace(".It Fl V , Fl ", ".It Fl "),
-        "Fl",
-    );
-    assert_eq!(
-        described.iter().map(|word| word.trim_start_matches('-').to_owned()).collect::<BTreeSet<_>>(),
-        said
-    );
+    for (program, name) in
+        [(env!("CARGO_BIN_EXE_tcpd"), "tcpd.8"), (env!("CARGO_BIN_EXE_tcpdchk"), "tcpdchk.8")]
+    {
+        let help = Command::new(program).arg("--help").output().expect("the program runs");
+        assert!(help.status.success());
+        let help = String::from_utf8(help.stdout).expect("text");
+        let flag = Regex::new(r"(?m)^ +(?:-\w, )?--([a-z-]+)").expect("a pattern");
+        let said: BTreeSet<_> = flag.captures_iter(&help).map(|found| found[1].to_owned()).collect();
+        assert!(said.contains("allow") && said.contains("version"), "{help}");
+        let described = entries(
+            &page(name).replace(".It Fl h , Fl ", ".It Fl ").replace(".It Fl V , Fl ", ".It Fl "),
+            "Fl",
+        );
+        let long = described.iter().filter_map(|word| word.strip_prefix('-')).map(str::to_owned);
+        assert_eq!(long.collect::<BTreeSet<_>>(), said, "{name}");
+    }
 }
 
 #[test]
@@ -249,6 +251,28 @@ fn the_example_tables_have_no_problem_and_one_reading() {
         }
         assert!(rules > 2, "{name}: {rules} rules");
     }
+}
+
+/// What the checker says about the examples, as they would stand on a machine that has the programs:
+/// nothing but advice.
+#[test]
+fn the_examples_pass_the_checker() {
+    let said = Command::new(env!("CARGO_BIN_EXE_tcpdchk"))
+        .args(["-d", "-i", "/dev/null", "--config", "tcpd.conf", "--format", "short"])
+        .current_dir(root().join("etc"))
+        .output()
+        .expect("tcpdchk runs");
+    assert_eq!(said.status.code(), Some(0));
+    let said = String::from_utf8(said.stdout).expect("text");
+    // What only an installation has: programs, the banners' place, owners of a checkout.
+    let absent = |line: &&str| {
+        line.contains("cannot be executed")
+            || line.contains("/etc/banners")
+            || line.contains("tcpdchk: warning")
+    };
+    let complaints: Vec<_> =
+        said.lines().filter(|line| !line.contains(": advice: ") && !absent(line)).collect();
+    assert_eq!(complaints, [""; 0]);
 }
 
 /// What the example tables say about a call of the time-of-day service at an address of this machine.

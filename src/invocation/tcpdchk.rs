@@ -58,7 +58,7 @@ pub fn read(argv: &[OsString]) -> Result<Check, Instead> {
         _ => Instead::Usage(format!("{}usage: {name} {USAGE}", complaint(&name, &error))),
     })?;
     let path = |id: &str| matches.get_one::<PathBuf>(id).cloned();
-    let flag = |id: &str| matches.get_count(id) > 0;
+    let flag = |id: &str| matches.get_flag(id);
     Ok(Check {
         implicit_allow: flag("a"),
         here: flag("d"),
@@ -104,7 +104,7 @@ fn complaint(name: &str, error: &clap::Error) -> String {
 
 fn command() -> Command {
     let flag = |id: &'static str, letter: char, help: &'static str| {
-        Arg::new(id).short(letter).action(ArgAction::Count).help(help)
+        Arg::new(id).short(letter).action(ArgAction::SetTrue).help(help)
     };
     let file = |id: &'static str, help: &'static str| {
         Arg::new(id).long(id).value_name("FILE").value_parser(value_parser!(PathBuf)).help(help)
