@@ -6,7 +6,7 @@
 //! (`world`), programs, banners and who could change them.
 //!
 //! Nothing is executed and no identity is changed. Names are looked up once each, and not for ever: see
-//! [`world::World`].
+//! `world`.
 
 #![forbid(unsafe_code)]
 

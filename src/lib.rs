@@ -33,7 +33,9 @@
 //! | | [`report`] | how is a complaint shown? |
 //! | | [`listen`] | who accepts, where there is no inetd? |
 //! | 4 doors | [`invocation`] | how were we called? |
+//! | | [`invocation::tcpdchk`] | how was the checker called? |
 //! | | `bin/tcpd.rs` | the wrapper: one connection, from the descriptor to the server |
+//! | | `bin/tcpdchk.rs` | the checker: services, settings, tables, count |
 //!
 //! # Where the plan was departed from, and why
 //!
@@ -51,6 +53,9 @@
 //!   on closed descriptors; a server would inherit the first, and the second hides that there is no
 //!   connection. The bin has one `unsafe` attribute for it and no other.
 //! * **The cellar knows [`error`]**, for the system's words without Rust's number behind them.
+//! * **A checker tells as it walks.** [`inspect`] hands what it finds to a [`inspect::Teller`] in the order
+//!   of the reference's output, so that a million bad lines need the memory of one; a remark knows which
+//!   of the two forms shows it ([`advice::Form`]).
 //! * **`setenv` does not touch the process.** The environment is kept as a list and given to whatever is
 //!   executed: a lookup thread may still be reading the real one.
 

@@ -9,6 +9,7 @@
 
 use crate::error::{Advice, Dead, Doubt, Flaw, NameFlaw, Odd, OptionFlaw, ServiceFlaw, What, WordFlaw};
 use crate::rules::options::OPTIONS;
+use std::net::Ipv4Addr;
 use std::path::Path;
 
 /// Pieces of text and foreign bytes, control bytes made visible. A carriage return passes, as in the
@@ -209,7 +210,12 @@ fn repair_advice(advice: &Advice) -> Option<String> {
             "write it in decimal, without leading zeros".to_owned()
         }
         Advice::Dead { why: Dead::Mapped, .. } => "write the IPv4 address".to_owned(),
-        Advice::Odd { why: Odd::InvertedMask, .. } => "turn the mask round: 255.255.255.0".to_owned(),
+        Advice::Odd { word, why: Odd::InvertedMask } => {
+            let word = text(word);
+            let (net, mask) = word.split_once('/')?;
+            let mask = !mask.parse::<Ipv4Addr>().ok()?;
+            format!("turn the mask round: {net}/{mask}")
+        }
         Advice::Odd { word, why: Odd::NoBrackets } => {
             let word = text(word);
             let (address, length) = word.split_at(word.find('/').unwrap_or(word.len()));
