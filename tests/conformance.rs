@@ -190,7 +190,7 @@ fn answers_of_workers() -> BTreeMap<String, Value> {
 
 /// Does every `workers`-th vector and prints the answers.
 fn work(number: &str, workers: usize) {
-    let scratch = std::env::temp_dir().join(format!("tcpd-conformance-{}", std::process::id()));
+    let scratch = std::env::temp_dir().join(format!("tcpd-conformance-{:07}", std::process::id()));
     let number: usize = number.parse().expect("a number");
     let mut out = io::stdout().lock();
     for (index, vector) in read_vectors().iter().enumerate().filter(|(index, _)| index % workers == number) {
