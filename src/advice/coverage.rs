@@ -93,6 +93,9 @@ fn plain(word: &[u8]) -> Option<Plain> {
         HostPattern::Text { pattern: TextPattern::Bracketed(Some(net)), .. } => {
             Some(Plain::Net6(net.ip.to_bits(), 128))
         }
+        // The broadcast address is in no network, but has a text.
+        HostPattern::Text { pattern: TextPattern::Exact(text), .. } if text == b"255.255.255.255" => same(),
+        HostPattern::Text { pattern: TextPattern::Prefix(prefix), .. } if prefix.starts_with(b"255.") => None,
         HostPattern::Text { pattern: TextPattern::Prefix(prefix), may_be_name: false } => {
             let octets = prefix.iter().filter(|&&byte| byte == b'.').count();
             let whole = [prefix, "0.0.0.0".get(octets * 2..)?.as_bytes()].concat();
