@@ -35,13 +35,11 @@ pub struct Report<'w> {
     quoter: Quoter,
     /// Advice, warnings, errors.
     pub counts: [usize; 3],
-    /// Nobody reads any more.
-    pub broken: bool,
 }
 
 impl<'w> Report<'w> {
     pub fn new(form: Form, out: &'w mut dyn Write) -> Report<'w> {
-        Report { form, out, quoter: Quoter::default(), counts: [0; 3], broken: false }
+        Report { form, out, quoter: Quoter::default(), counts: [0; 3] }
     }
 
     /// A problem outside the tables.
@@ -49,9 +47,14 @@ impl<'w> Report<'w> {
         self.remark(&Remark { form: advice::Form::Both, problem: problem.clone() });
     }
 
+    /// Where nobody reads any more, the exit status still tells.
+    fn write(&mut self, text: &[u8]) {
+        let _ = self.out.write_all(text);
+    }
+
     fn line(&mut self, parts: &[&[u8]]) {
         let line = [parts.concat().as_slice(), b"\n"].concat();
-        self.broken |= self.out.write_all(&line).is_err();
+        self.write(&line);
     }
 
     /// A line of the reference's skeleton.
@@ -83,7 +86,7 @@ impl<'w> Report<'w> {
             };
             self.line(&[line.as_bytes()]);
         }
-        self.broken |= self.out.flush().is_err();
+        let _ = self.out.flush();
     }
 
     fn reference(&mut self, problem: &Problem) {
@@ -100,7 +103,7 @@ impl<'w> Report<'w> {
         let text = String::from_utf8_lossy(&sentence(problem)).into_owned();
         let repair = words::repair(&problem.what);
         let shown = self.quoter.show(problem, &text, repair.as_deref(), colour);
-        self.broken |= self.out.write_all(&shown).is_err();
+        self.write(&shown);
     }
 }
 
