@@ -93,6 +93,12 @@ pub enum What {
     Service(ServiceFlaw),
     /// A file or directory that everybody may write.
     WorldWritable(Arc<Path>),
+    /// A word of a list, as the reference's checker sees it.
+    Word(WordFlaw),
+    /// A rule of hosts.allow that grants without saying so.
+    ImplicitAllow,
+    /// What only a checker says, and the reference's never said.
+    Advice(Advice),
 }
 
 /// Why a rule as a whole cannot be read (BEHAVIOUR of malformed rules: hosts_access(5), MALFORMED
@@ -216,6 +222,122 @@ pub enum ServiceFlaw {
         path: Vec<u8>,
         reason: String,
     },
+}
+
+/// What the reference's checker says about a word of a list. The texts are its own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum WordFlaw {
+    /// A daemon name (or a user name) that looks like something else.
+    Name {
+        name: Vec<u8>,
+        user: bool,
+        why: NameFlaw,
+    },
+    /// FAIL was a reserved word once.
+    Fail,
+    /// inetd.conf does not know the name; the nearest that it knows.
+    NoProcess {
+        name: Vec<u8>,
+        file: Vec<u8>,
+        nearest: Option<Vec<u8>>,
+    },
+    NotWrapped(Vec<u8>),
+    ManyAddresses(Vec<u8>),
+    EmptyNetgroup(Vec<u8>),
+    BadNet(Vec<u8>),
+    HostEndsInDot(Vec<u8>),
+    NumberBeginsWithDot(Vec<u8>),
+    NotFound(Vec<u8>),
+    Alias {
+        host: Vec<u8>,
+        official: Vec<u8>,
+    },
+    /// An address without a name.
+    NoName(String),
+}
+
+/// Why a name is likely no name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NameFlaw {
+    BeginsWith(u8),
+    BeginsWithDot,
+    EndsInDot,
+    Reserved,
+}
+
+/// What an experienced colleague would say over one's shoulder.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Advice {
+    /// A pattern that matches nobody.
+    Dead { word: Vec<u8>, why: Dead },
+    /// A pattern that matches something unlike what it looks like.
+    Odd { word: Vec<u8>, why: Odd },
+    /// An earlier rule covers this one.
+    Unreachable { by: Place },
+    /// A comment that ends in a backslash: the rules on the next lines are part of it.
+    SwallowedByComment,
+    /// `#` behind column 1 is a word like any other.
+    HashInLine,
+    /// The line ends in CR LF.
+    CarriageReturn,
+    /// The first rule of a table that has names looked up, or users asked for.
+    Asks { word: Vec<u8>, user: bool },
+    /// `user` or `group`: checked but not obeyed under Debian's tcpd.
+    WasInert(&'static str),
+    /// `aclexec` in a rule that refuses whatever the command says.
+    AclexecIgnored,
+    /// An option behind which nothing comes that it could have an effect on.
+    NoEffect { keyword: &'static str, why: &'static str },
+    /// A command's program that is not there, or cannot be executed.
+    NoProgram { program: Vec<u8>, reason: String },
+    /// An expansion between quotes.
+    QuotedLetter(u8),
+    /// A twist that reads what the caller sends.
+    ReadsCaller,
+    /// Somebody besides the owner may change it.
+    Writable { path: Vec<u8>, why: &'static str },
+    /// More names than a checker may look up.
+    LookupsStopped(usize),
+}
+
+/// Why a pattern matches nobody.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dead {
+    /// `10.1`: a network needs its last dot.
+    NoLastDot,
+    /// `256.0.0.1`, `1.2.3.4.5`: no address.
+    NoAddress,
+    /// `192.0.2.010`: addresses are compared as text.
+    NotAsPrinted,
+    /// `1.2.3.4.`: nothing can stand behind the last dot.
+    NothingBehind,
+    /// `[::ffff:192.0.2.1]`: such a client is known by its IPv4 address.
+    Mapped,
+    /// `[x]`: no IPv6 address.
+    NoAddress6,
+    /// A pattern file that is not there.
+    NoFile,
+}
+
+/// Why a pattern matches something else.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Odd {
+    /// `0.0.0.255` for `255.255.255.0`.
+    InvertedMask,
+    /// A mask with holes.
+    HolesInMask,
+    /// `010.0.0.0/8` is `8.0.0.0/8`.
+    OtherBase,
+    /// `/24x` is `/24`.
+    BehindLength,
+    /// `%eth0` is not compared.
+    Scope,
+    /// An IPv6 address without brackets.
+    NoBrackets,
+    /// UNKNOWN leaves out the names that disagree with their address.
+    Unknown,
+    /// A daemon named by digits is a port.
+    Port,
 }
 
 /// A failure of the world: what was being done, to what, and what the system said.

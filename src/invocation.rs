@@ -6,6 +6,8 @@
 
 #![forbid(unsafe_code)]
 
+pub mod tcpdchk;
+
 use crate::settings::LogTo;
 use clap::{Arg, ArgAction, Command, value_parser};
 use std::ffi::{OsStr, OsString};

@@ -20,6 +20,8 @@
 //! | | [`expand`] | what may foreign text say in a command? |
 //! | | [`logline`] | in which words? |
 //! | | [`words`] | in which words, where only a checker complains? |
+//! | | [`advice`] | what would an experienced colleague say about these rules? |
+//! | | [`advice::coverage`] | which rules are never reached? |
 //! | cellar | [`sys`] | files, sockets, processes, databases, syslogd: small, safe, typed |
 //! | 3 deeds | [`tables`] | what stands in this rule file? |
 //! | | [`lookup`] | who answers from the net, and for how long do we wait? |
@@ -27,6 +29,8 @@
 //! | | [`actions`] | what is done about a decision? |
 //! | | [`settings`] | what did tcpd.conf(5) say? |
 //! | | [`services`] | which services does inetd start, and through us? |
+//! | | [`inspect`] | what is wrong with a table, and what does it lead to? |
+//! | | [`report`] | how is a complaint shown? |
 //! | | [`listen`] | who accepts, where there is no inetd? |
 //! | | [`finger`] | who is on that machine, and what of the answer may be shown? |
 //! | | [`hosts`] | what does the administrator's word for a host mean here? |
@@ -39,6 +43,8 @@
 //! | | `bin/try-from.rs` | what does this machine know of a caller? |
 //! | | `bin/safe_finger.rs` | finger for booby traps: limited, cleaned, nobody |
 //! | | `bin/tcpdmatch.rs` | the same way to a verdict, told instead of gone |
+//! | | [`invocation::tcpdchk`] | how was the checker called? |
+//! | | `bin/tcpdchk.rs` | the checker: services, settings, tables, count |
 //!
 //! # Where the plan was departed from, and why
 //!
@@ -59,6 +65,9 @@
 //! * **Explaining is asking again.** Nothing in the verdict reports to anybody. [`explain`] asks the same
 //!   matcher about the same rules, with a [`witness`] in place of the net; a law in the tests says that
 //!   it goes the way of the decision.
+//! * **A checker tells as it walks.** [`inspect`] hands what it finds to a [`inspect::Teller`] in the order
+//!   of the reference's output, so that a million bad lines need the memory of one; a remark knows which
+//!   of the two forms shows it ([`advice::Form`]).
 //! * **`setenv` does not touch the process.** The environment is kept as a list and given to whatever is
 //!   executed: a lookup thread may still be reading the real one.
 
@@ -74,6 +83,7 @@
 )]
 
 pub mod actions;
+pub mod advice;
 pub mod error;
 pub mod expand;
 pub mod explain;
@@ -81,11 +91,13 @@ pub mod facts;
 pub mod finger;
 pub mod hosts;
 pub mod inquiry;
+pub mod inspect;
 pub mod invocation;
 pub mod listen;
 pub mod logline;
 pub mod lookup;
 pub mod narrator;
+pub mod report;
 pub mod rules;
 pub mod services;
 pub mod settings;

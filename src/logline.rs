@@ -284,7 +284,8 @@ fn column(place: Option<&Place>) -> String {
     }
 }
 
-fn sentence(problem: &Problem) -> Vec<u8> {
+/// A problem in one sentence, without its place.
+pub fn sentence(problem: &Problem) -> Vec<u8> {
     let column = || column(problem.place.as_ref());
     let text = match &problem.what {
         What::CannotOpen { file, reason } => {
@@ -333,6 +334,9 @@ fn sentence(problem: &Problem) -> Vec<u8> {
         What::More(count) => format!("{count} more problems are not shown"),
         What::Service(flaw) => return words::service(flaw),
         What::WorldWritable(file) => return words::world_writable(file),
+        What::Word(flaw) => return words::word(flaw),
+        What::ImplicitAllow => words::IMPLICIT_ALLOW.to_owned(),
+        What::Advice(advice) => return words::advice(advice),
     };
     text.into_bytes()
 }

@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// Which floor a top-level module stands on.
-const FLOORS: [(&str, Floor); 23] = [
+const FLOORS: [(&str, Floor); 26] = [
     ("error", Floor::Above(0)),
     ("facts", Floor::Above(0)),
     ("rules", Floor::Above(1)),
@@ -18,11 +18,14 @@ const FLOORS: [(&str, Floor); 23] = [
     ("expand", Floor::Above(2)),
     ("logline", Floor::Above(2)),
     ("words", Floor::Above(2)),
+    ("advice", Floor::Above(2)),
     ("sys", Floor::Cellar),
     ("tables", Floor::Above(3)),
     ("lookup", Floor::Above(3)),
     ("actions", Floor::Above(3)),
     ("services", Floor::Above(3)),
+    ("inspect", Floor::Above(3)),
+    ("report", Floor::Above(3)),
     ("settings", Floor::Above(3)),
     ("listen", Floor::Above(3)),
     ("finger", Floor::Above(3)),

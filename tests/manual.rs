@@ -17,8 +17,9 @@ use wrap::settings::{self, KEYS, Settings};
 use wrap::tables::TextTable;
 use wrap::verdict::{Access, Decision, Tables, decide};
 
-const PAGES: [&str; 7] = [
+const PAGES: [&str; 8] = [
     "tcpd.8",
+    "tcpdchk.8",
     "tcpdmatch.8",
     "try-from.8",
     "safe_finger.8",
@@ -88,9 +89,11 @@ fn every_key_has_its_entry_and_stands_in_the_example_with_its_default() {
 
 #[test]
 fn every_flag_of_the_help_text_has_its_entry() {
-    for (page, program) in
-        [("tcpd.8", env!("CARGO_BIN_EXE_tcpd")), ("tcpdmatch.8", env!("CARGO_BIN_EXE_tcpdmatch"))]
-    {
+    for (page, program) in [
+        ("tcpd.8", env!("CARGO_BIN_EXE_tcpd")),
+        ("tcpdmatch.8", env!("CARGO_BIN_EXE_tcpdmatch")),
+        ("tcpdchk.8", env!("CARGO_BIN_EXE_tcpdchk")),
+    ] {
         flags_agree(page, program);
     }
 }
@@ -274,6 +277,28 @@ fn the_example_tables_have_no_problem_and_one_reading() {
         }
         assert!(rules > 2, "{name}: {rules} rules");
     }
+}
+
+/// What the checker says about the examples, as they would stand on a machine that has the programs:
+/// nothing but advice.
+#[test]
+fn the_examples_pass_the_checker() {
+    let said = Command::new(env!("CARGO_BIN_EXE_tcpdchk"))
+        .args(["-d", "-i", "/dev/null", "--config", "tcpd.conf", "--format", "short"])
+        .current_dir(root().join("etc"))
+        .output()
+        .expect("tcpdchk runs");
+    assert_eq!(said.status.code(), Some(0));
+    let said = String::from_utf8(said.stdout).expect("text");
+    // What only an installation has: programs, the banners' place, owners of a checkout.
+    let absent = |line: &&str| {
+        line.contains("cannot be executed")
+            || line.contains("/etc/banners")
+            || line.contains("tcpdchk: warning")
+    };
+    let complaints: Vec<_> =
+        said.lines().filter(|line| !line.contains(": advice: ") && !absent(line)).collect();
+    assert_eq!(complaints, [""; 0]);
 }
 
 /// What the example tables say about a call of the time-of-day service at an address of this machine.

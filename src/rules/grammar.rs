@@ -252,12 +252,17 @@ fn split_outside(text: &[u8], at: u8, skip: usize) -> Option<(&[u8], &[u8])> {
     Some((text.get(..found)?, text.get(found + 1..)?))
 }
 
+/// `process@host` and `user@host`: the two halves, if there are two.
+pub fn split_host(word: &[u8]) -> Option<(&[u8], &[u8])> {
+    split_outside(word, b'@', 1)
+}
+
 /// ```text
 /// daemon = process [ "@" host ] ;
 /// process = port | text ;
 /// ```
 pub fn daemon_pattern(word: &[u8]) -> DaemonPattern<'_> {
-    let (process, host) = match split_outside(word, b'@', 1) {
+    let (process, host) = match split_host(word) {
         Some((process, host)) => (process, Some(host_pattern(host))),
         None => (word, None),
     };
@@ -285,7 +290,7 @@ fn port(word: &[u8]) -> Option<u16> {
 /// client = [ user "@" ] host ;
 /// ```
 pub fn client_pattern(word: &[u8]) -> ClientPattern<'_> {
-    match split_outside(word, b'@', 1) {
+    match split_host(word) {
         Some((user, host)) => ClientPattern { user: Some(text_pattern(user)), host: host_pattern(host) },
         None => ClientPattern { user: None, host: host_pattern(word) },
     }

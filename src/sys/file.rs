@@ -89,3 +89,23 @@ pub fn world_writable(path: &Path) -> io::Result<(Metadata, Vec<PathBuf>)> {
     let writable = own.into_iter().chain(above.filter(open)).map(Path::to_path_buf).collect();
     Ok((meta, writable))
 }
+
+/// Who besides root and `caller` could change what a path leads to: the file or a directory above it,
+/// and why. In a directory with the sticky bit nobody replaces what belongs to another.
+pub fn changeable(path: &Path, caller: u32) -> Option<(PathBuf, &'static str)> {
+    let above = path.ancestors().skip(1).take_while(|_| path.is_absolute()).map(|above| (above, true));
+    std::iter::once((path, false)).chain(above).find_map(|(path, is_above)| {
+        let meta = std::fs::metadata(path).ok()?;
+        let sticky = is_above && meta.mode() & 0o1000 != 0;
+        let why = if meta.uid() != 0 && meta.uid() != caller {
+            "it belongs to somebody else"
+        } else if meta.mode() & 0o002 != 0 && !sticky {
+            "everybody may write it"
+        } else if meta.mode() & 0o020 != 0 && meta.gid() != 0 && !sticky {
+            "its group may write it"
+        } else {
+            return None;
+        };
+        Some((path.to_path_buf(), why))
+    })
+}

@@ -128,6 +128,13 @@ pub fn in_netgroup(group: &[u8], host: &[u8]) -> bool {
     unsafe { innetgr(group.as_ptr(), host.as_ptr(), std::ptr::null(), domain) == 1 }
 }
 
+/// Whether a netgroup holds anybody.
+pub fn netgroup_exists(group: &[u8]) -> bool {
+    let Ok(group) = CString::new(group) else { return false };
+    // SAFETY: as above; three times "any" is in every netgroup that has a member.
+    unsafe { innetgr(group.as_ptr(), std::ptr::null(), std::ptr::null(), std::ptr::null()) == 1 }
+}
+
 fn nis_domain() -> Option<CString> {
     let text = std::fs::read("/proc/sys/kernel/domainname").ok()?;
     let name = text.trim_ascii();

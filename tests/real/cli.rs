@@ -24,6 +24,11 @@ fn tcpdmatch_as_recorded() {
     as_recorded("tcpdmatch", env!("CARGO_BIN_EXE_tcpdmatch"), 91);
 }
 
+#[test]
+fn tcpdchk_as_recorded() {
+    as_recorded("tcpdchk", env!("CARGO_BIN_EXE_tcpdchk"), 133);
+}
+
 fn as_recorded(tool: &str, program: &str, least: usize) {
     let bytes = fs::read(program).unwrap();
     let _lab = open_lab!();

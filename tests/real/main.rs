@@ -10,6 +10,7 @@
 #[path = "../lab/mod.rs"]
 mod lab;
 
+mod checker;
 mod cli;
 mod client;
 mod ident;

@@ -1,0 +1,97 @@
+//! tcpdchk(8): reads what the wrapper reads, and says what is wrong with it.
+//!
+//! The program is `check`, read from top to bottom: services, settings, tables, count. It asks the
+//! databases and looks at files; it changes nothing, executes nothing and keeps its identity.
+
+#![forbid(unsafe_code)]
+
+use std::ffi::OsString;
+use std::io::{BufWriter, IsTerminal, Write, stderr, stdout};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use wrap::error::reason;
+use wrap::inspect::Inspector;
+use wrap::invocation::Instead;
+use wrap::invocation::tcpdchk::{Check, Format, read};
+use wrap::report::{Form, Report};
+use wrap::rules::Which;
+use wrap::services;
+use wrap::settings;
+use wrap::sys::process::caller;
+use wrap::tables::TextTable;
+
+/// An error was found.
+const FAULTY: u8 = 1;
+/// Called wrongly.
+const USAGE: u8 = 2;
+
+fn main() -> ExitCode {
+    let argv: Vec<OsString> = std::env::args_os().collect();
+    match read(&argv) {
+        Ok(call) => check(&call),
+        Err(Instead::Show(text)) => say(&mut stdout(), &text, 0),
+        Err(Instead::Usage(text)) => say(&mut stderr(), &text, USAGE),
+    }
+}
+
+/// Somebody who does not read has no need of an answer.
+fn say(to: &mut dyn Write, text: &str, status: u8) -> ExitCode {
+    let _ = to.write_all(text.as_bytes());
+    ExitCode::from(status)
+}
+
+fn check(call: &Check) -> ExitCode {
+    // Which names a rule can be about. A file that was named must be there.
+    let services = match &call.inetd {
+        None => services::find(),
+        Some(path) => match services::read(path) {
+            Ok(services) => services,
+            Err(cause) => {
+                let text = format!("open {}: {}\n", path.display(), reason(&cause));
+                return say(&mut stderr(), &text, FAULTY);
+            }
+        },
+    };
+    let mut out = BufWriter::new(stdout().lock());
+    let mut report = Report::new(form(call), &mut out);
+    for problem in &services.problems {
+        report.problem(problem);
+    }
+    report.skeleton(&[b"Using network configuration file: ", services.file_text()]);
+
+    // Where the tables are.
+    let reading = settings::read(call.config.as_deref(), caller());
+    for problem in &reading.problems {
+        report.problem(problem);
+    }
+    let path = |named: &Option<PathBuf>, here: &str, usual: &Path| match named {
+        Some(path) => path.clone(),
+        None if call.here => PathBuf::from(here),
+        None => usual.to_path_buf(),
+    };
+    let allow = path(&call.allow, "hosts.allow", &reading.settings.hosts_allow);
+    let deny = path(&call.deny, "hosts.deny", &reading.settings.hosts_deny);
+
+    // What is in them, in the order of the search.
+    let classic = call.format == Format::Classic;
+    let tables = (allow.as_path(), deny.as_path());
+    let mut inspector = Inspector::new(&services, tables, call.implicit_allow, classic, caller());
+    inspector.files([&allow, &deny], &mut report);
+    inspector.table(Which::Allow, &mut TextTable::new(&allow), &mut report);
+    inspector.table(Which::Deny, &mut TextTable::new(&deny), &mut report);
+
+    report.close();
+    let [_, _, errors] = report.counts;
+    ExitCode::from(if errors > 0 { FAULTY } else { 0 })
+}
+
+/// Colours are for terminals, and for those who want them (no-color.org).
+fn form(call: &Check) -> Form {
+    let wanted = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    match call.format {
+        Format::Classic => Form::Reference { verbose: call.verbose },
+        Format::Human => Form::Human { colour: wanted && stdout().is_terminal() },
+        Format::Short => Form::Short,
+        Format::Json => Form::Json,
+    }
+}

@@ -1,0 +1,132 @@
+//! What tcpdchk(8) says about broken files, one kind of problem each: `tests/golden-chk/*.in`, our words
+//! in the three formats in the `.ref` beside each. `UPDATE_GOLDEN=1` rewrites the refs.
+//!
+//! An `.in` file is made of sections, each begun by a line `--- NAME [WORD]`: the text of a file. A
+//! word is its mode, or `open-ended` (its last newline is left out), or `directory`. `--- arguments`
+//! holds further arguments. In texts, `<NUL>` is a NUL byte, `<CR>` a carriage return and `<x*N>` a run of
+//! N bytes `x`; `/proc/self/cwd` is the directory of the case, whatever its name. Without an
+//! `inetd.conf` of its own a case has an empty one.
+#![forbid(unsafe_code)]
+
+use regex::Regex;
+use std::collections::BTreeSet;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+const FORMATS: [&str; 3] = ["short", "human", "json"];
+
+fn cases() -> Vec<PathBuf> {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden-chk");
+    let entries = fs::read_dir(&directory).expect("tests/golden-chk");
+    let mut inputs: Vec<PathBuf> = entries.map(|entry| entry.expect("an entry").path()).collect();
+    inputs.retain(|path| path.extension().is_some_and(|extension| extension == "in"));
+    inputs.sort();
+    assert!(!inputs.is_empty());
+    inputs
+}
+
+#[test]
+fn golden_files() {
+    let mut wrong = Vec::new();
+    for input in cases() {
+        let name = input.file_stem().expect("a name").to_string_lossy().into_owned();
+        let ours = run(&name, &fs::read_to_string(&input).expect("UTF-8"));
+        let reference = input.with_extension("ref");
+        if std::env::var_os("UPDATE_GOLDEN").is_some() {
+            fs::write(&reference, &ours).expect("the ref");
+        }
+        let theirs = fs::read_to_string(&reference).unwrap_or_default();
+        let differ = theirs.lines().zip(ours.lines()).find(|(theirs, ours)| theirs != ours);
+        if let Some((theirs, ours)) = differ {
+            wrong.push(format!("{name}:\n- {theirs}\n+ {ours}"));
+        } else if theirs != ours {
+            wrong.push(format!("{name}: the ends differ"));
+        }
+    }
+    assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
+}
+
+/// A directory that is gone when the test is over.
+struct Scratch(PathBuf);
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+fn run(name: &str, input: &str) -> String {
+    let scratch = Scratch(std::env::temp_dir().join(format!("tcpdchk-golden-{}-{name}", std::process::id())));
+    let dir = &scratch.0;
+    fs::create_dir_all(dir).expect("a scratch directory");
+    set_mode(dir, 0o755);
+    lay_out(dir, "inetd.conf", None, "");
+    lay_out(dir, "tcpd.conf", None, "");
+    let mut arguments = Vec::new();
+    for section in input.split("--- ").skip(1) {
+        let (head, text) = section.split_once('\n').unwrap_or((section, ""));
+        let mut words = head.split_whitespace();
+        match words.next().expect("a section has a name") {
+            "arguments" => arguments = text.split_whitespace().collect(),
+            file => lay_out(dir, file, words.next(), text),
+        }
+    }
+    let mut told = String::new();
+    for format in FORMATS {
+        let said = Command::new(env!("CARGO_BIN_EXE_tcpdchk"))
+            .args(["-d", "-i", "inetd.conf", "--config", "tcpd.conf", "--format", format])
+            .args(&arguments)
+            .current_dir(dir)
+            .output()
+            .expect("tcpdchk runs");
+        assert!(said.stderr.is_empty(), "{name}: {}", String::from_utf8_lossy(&said.stderr));
+        let text = String::from_utf8_lossy(&said.stdout);
+        if format == "human" {
+            let wide = text.lines().find(|line| line.chars().count() > 80 && !line.contains('/'));
+            assert_eq!(wide, None, "{name}: wider than a terminal");
+        }
+        told.push_str(&format!("== {format}, exit {}\n{text}", said.status.code().expect("an exit")));
+    }
+    told
+}
+
+fn set_mode(path: &Path, mode: u32) {
+    fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("a mode");
+}
+
+fn lay_out(dir: &Path, file: &str, kind: Option<&str>, text: &str) {
+    let path = dir.join(file);
+    fs::create_dir_all(path.parent().expect("a parent")).expect("directories");
+    let run = Regex::new(r"<(.)\*(\d+)>").expect("a regular expression");
+    let text = text.replace("<NUL>", "\0").replace("<CR>", "\r");
+    let text = run.replace_all(&text, |found: &regex::Captures<'_>| {
+        found[1].repeat(found[2].parse().expect("a number"))
+    });
+    match kind {
+        Some("directory") => return fs::create_dir(&path).expect("a directory"),
+        Some("open-ended") => fs::write(&path, text.trim_end_matches('\n')).expect("a file"),
+        _ => fs::write(&path, text.as_bytes()).expect("a file"),
+    }
+    let mode = kind.and_then(|mode| u32::from_str_radix(mode, 8).ok()).unwrap_or(0o644);
+    set_mode(&path, mode);
+}
+
+/// What can be said is what the manual lists, and each of it has a golden file. Two need a name server
+/// or a thousand names: they are seen elsewhere.
+#[test]
+fn every_kind_of_problem_is_in_the_manual_and_has_its_golden_file() {
+    let code = Regex::new("\"code\":\"([a-z-]+)\"").expect("a pattern");
+    let mut seen = BTreeSet::new();
+    for input in cases() {
+        let reference = fs::read_to_string(input.with_extension("ref")).expect("a ref");
+        seen.extend(code.captures_iter(&reference).map(|found| found[1].to_owned()));
+    }
+    seen.extend(["name", "lookups"].map(str::to_owned));
+    let page =
+        fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("man/tcpdchk.8")).expect("the page");
+    let entry = Regex::new(r"(?m)^\.It Li ([a-z-]+)").expect("a pattern");
+    let described: BTreeSet<_> = entry.captures_iter(&page).map(|found| found[1].to_owned()).collect();
+    assert_eq!(described, seen);
+}
