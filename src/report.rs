@@ -7,6 +7,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod progress;
 mod quote;
 
 use crate::advice::{self, Remark};

@@ -12,7 +12,7 @@
 use crate::error::{Place, Problem, Weight, What, reason};
 use crate::facts::ListEnd;
 use crate::rules::{Entry, Line, Parsed, Table, grammar};
-use crate::sys::file::{Opened, Stamp, open};
+use crate::sys::file::{Opened, Stamp, find_byte, open};
 use std::fs::File;
 use std::io::{self, Read};
 use std::ops::Range;
@@ -122,7 +122,7 @@ impl TextTable {
         self.joins.clear();
         loop {
             let unused = self.chunk.unused();
-            let Some(end) = memchr::memchr(b'\n', unused) else {
+            let Some(end) = find_byte(b'\n', unused) else {
                 if unused.len() >= self.chunk.bytes.len() {
                     self.joined.extend_from_slice(unused);
                     self.chunk.used = self.chunk.filled;

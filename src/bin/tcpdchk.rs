@@ -13,6 +13,7 @@ use wrap::error::reason;
 use wrap::inspect::Inspector;
 use wrap::invocation::Instead;
 use wrap::invocation::tcpdchk::{Check, Format, read};
+use wrap::report::progress::Watched;
 use wrap::report::{Form, Report};
 use wrap::rules::Which;
 use wrap::services;
@@ -77,8 +78,17 @@ fn check(call: &Check) -> ExitCode {
     let tables = (allow.as_path(), deny.as_path());
     let mut inspector = Inspector::new(&services, tables, call.implicit_allow, classic, caller());
     inspector.files([&allow, &deny], &mut report);
-    inspector.table(Which::Allow, &mut TextTable::new(&allow), &mut report);
-    inspector.table(Which::Deny, &mut TextTable::new(&deny), &mut report);
+    // A person who waits sees how far it is.
+    let waits = stderr().is_terminal();
+    for (which, path) in [(Which::Allow, &allow), (Which::Deny, &deny)] {
+        let (mut table, mut screen) = (TextTable::new(path), stderr());
+        if waits {
+            let mut table = Watched::new(&mut table, path.display().to_string(), &mut screen);
+            inspector.table(which, &mut table, &mut report);
+        } else {
+            inspector.table(which, &mut table, &mut report);
+        }
+    }
 
     report.close();
     let [_, _, errors] = report.counts;

@@ -38,8 +38,7 @@ impl Source {
     fn read(path: &Path) -> Source {
         // Whoever complained has read it; if it is gone meanwhile there is nothing to quote.
         let bytes = std::fs::read(path).unwrap_or_default();
-        let starts =
-            std::iter::once(0).chain(memchr::memchr_iter(b'\n', &bytes).map(|end| end + 1)).collect();
+        let starts = std::iter::once(0).chain(ends(&bytes).map(|end| end + 1)).collect();
         Source { bytes, starts }
     }
 
@@ -176,4 +175,9 @@ fn marked(text: &[u8]) -> usize {
     let word = text.get(..end).unwrap_or_default();
     let word = word.strip_suffix(b":").unwrap_or(word);
     word.len()
+}
+
+/// Where the lines end.
+fn ends(bytes: &[u8]) -> impl Iterator<Item = usize> {
+    bytes.iter().enumerate().filter(|&(_, &byte)| byte == b'\n').map(|(at, _)| at)
 }
