@@ -18,11 +18,11 @@ use crate::expand::expand;
 use crate::facts::Request;
 use crate::narrator::{Story, Told, Verdict};
 use crate::rules::options::{Deed, Step};
-use crate::rules::{Entry, Item, Line, List, Parsed, Rule, Table, Which};
+use crate::rules::{Entry, Item, Line, List, Parsed, Table, Which};
 use crate::settings::{Resolve, Settings};
 use crate::sys::process;
 use crate::verdict::matcher::{self, Matcher};
-use crate::verdict::{Answer, Because};
+use crate::verdict::{Answer, Because, prepare};
 use crate::witness::{Facts, Question, Witness};
 use std::cell::RefCell;
 
@@ -215,9 +215,12 @@ impl Walker<'_> {
                 asked.map(|list| self.list(Listed::Daemons, list, &words));
                 None
             }
-            Parsed::Rule(Rule { daemons, clients, .. }) => {
-                let daemons = self.list(Listed::Daemons, *daemons, &words);
-                Some(daemons.and(|| self.list(Listed::Clients, *clients, &words)))
+            Parsed::Rule(rule) => {
+                let daemons = self.list(Listed::Daemons, rule.daemons, &words);
+                Some(daemons.and(|| {
+                    prepare(which, rule, &self.matcher);
+                    self.list(Listed::Clients, rule.clients, &words)
+                }))
             }
         };
         let course = match answer {

@@ -95,6 +95,19 @@ impl<'a> List<'a> {
     }
 }
 
+impl List<'_> {
+    /// Whether an IPv6 address without brackets stands behind an EXCEPT. Few lists have a colon at all.
+    pub fn excepts_bare_address(self) -> bool {
+        let is_bare = |item| match item {
+            Item::Word(word) => {
+                matches!(grammar::client_pattern(word).host, HostPattern::Bare6 { .. })
+            }
+            Item::Except => false,
+        };
+        self.0.contains(&b':') && self.items().skip_while(|item| *item != Item::Except).any(is_bare)
+    }
+}
+
 /// One member of a list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Item<'a> {

@@ -219,37 +219,24 @@ fn consider_rule(
     remarks: &mut Vec<Problem>,
 ) -> Option<Decision> {
     let matcher = Matcher::new(request);
-    let mut matches = matcher.rule(rule);
+    let matches = matcher.daemons(rule.daemons).and(|| {
+        prepare(which, rule, &matcher);
+        matcher.clients(rule.clients)
+    });
     matcher.report(line, remarks);
-    if matches == Answer::No && !matcher.bare_matched.get() {
+    if matches == Answer::No {
         return None;
     }
     let because = Because::Rule(which, line.place(None));
-    let typed = match rule.options {
-        Some(text) => options::steps(text, request.asker()),
-        None => Ok(Vec::new()),
-    };
-    let sense = match &typed {
-        Ok(plan) => sense(which, plan),
-        Err(_) => Sense::Refuses,
-    };
-    if matches == Answer::No {
-        // A bare IPv6 address behind EXCEPT spares a client that the reference never spared.
-        if sense == Sense::Grants {
-            return None;
-        }
-        matcher.bare_in_doubt.set(true);
-        matches = matcher.rule(rule);
-        if matches == Answer::No {
-            return None;
-        }
-    }
-    if matches == Answer::TwoWays {
+    let typed = typed(rule, request);
+    let sense = sense_of(which, &typed);
+    // As the reference reads it, a bare IPv6 address ends in an option error, which refuses.
+    let ends_in_error = sense == Sense::Grants && matcher.head_matched.get();
+    if matches == Answer::TwoWays || ends_in_error {
         matcher.report_doubt(line, remarks);
     }
     if sense == Sense::Grants {
-        // As the reference reads it, a bare IPv6 address ends in an option error, which refuses.
-        if matcher.head_matched.get() {
+        if ends_in_error {
             return Some(refused(because, Vec::new()));
         }
         if matches == Answer::TwoWays {
@@ -273,10 +260,33 @@ fn consider_rule(
     Some(Decision { access, because, plan, if_not, remarks: Vec::new() })
 }
 
+type Typed<'a> = Result<Vec<Step>, (&'a [u8], OptionFlaw)>;
+
+fn typed<'a>(rule: &Rule<'a>, request: &Request<'_>) -> Typed<'a> {
+    rule.options.map_or(Ok(Vec::new()), |text| options::steps(text, request.asker()))
+}
+
+/// What a matcher must know before it looks at the clients of a rule: in one that refuses, a bare IPv6
+/// address behind EXCEPT would spare a client that the reference never spared, and so answers in two
+/// ways.
+pub fn prepare(which: Which, rule: &Rule<'_>, matcher: &Matcher<'_>) {
+    if rule.clients.excepts_bare_address() {
+        let sense = sense_of(which, &typed(rule, matcher.request()));
+        matcher.bare_in_doubt.set(sense == Sense::Refuses);
+    }
+}
+
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Sense {
     Grants,
     Refuses,
+}
+
+fn sense_of(which: Which, typed: &Typed<'_>) -> Sense {
+    match typed {
+        Ok(plan) => sense(which, plan),
+        Err(_) => Sense::Refuses,
+    }
 }
 
 /// The sense of a rule whose options are all right: from the last of them, else from its file.

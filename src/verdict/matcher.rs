@@ -9,7 +9,7 @@
 use crate::error::{Doubt, Problem, Weight, What};
 use crate::facts::{ListEnd, Membership, Request, Side};
 use crate::rules::grammar::{self, address4, address6, client4, unmapped};
-use crate::rules::{Address6, HostPattern, Item, Line, List, Process, Rule, TextPattern};
+use crate::rules::{Address6, HostPattern, Item, Line, List, Process, TextPattern};
 use ipnet::Ipv6Net;
 use std::cell::{Cell, RefCell};
 
@@ -72,13 +72,9 @@ pub struct Matcher<'r> {
     doubt: RefCell<Option<(Vec<u8>, Doubt)>>,
     /// The text before the first colon of a bare IPv6 address is the name of the client's host.
     pub head_matched: Cell<bool>,
-    /// A bare IPv6 address matched.
-    pub bare_matched: Cell<bool>,
     /// Bare IPv6 addresses that match answer in two ways.
     pub bare_in_doubt: Cell<bool>,
     noticed: RefCell<Vec<What>>,
-    /// What netgroups and pattern files answered, by the place of the word.
-    asked: RefCell<Vec<(usize, Answer)>>,
     /// The pattern files that are being read, outermost first.
     files: RefCell<Vec<Vec<u8>>>,
     files_opened: Cell<usize>,
@@ -90,11 +86,9 @@ impl<'r> Matcher<'r> {
             request,
             doubt: RefCell::new(None),
             head_matched: Cell::new(false),
-            bare_matched: Cell::new(false),
             bare_in_doubt: Cell::new(false),
             files_opened: Cell::new(0),
             noticed: RefCell::default(),
-            asked: RefCell::default(),
             files: RefCell::default(),
         }
     }
@@ -129,9 +123,8 @@ impl<'r> Matcher<'r> {
         Answer::TwoWays
     }
 
-    /// Whether a rule matches: its daemons, and only then its clients.
-    pub fn rule(&self, rule: &Rule<'_>) -> Answer {
-        self.daemons(rule.daemons).and(|| self.clients(rule.clients))
+    pub fn request(&self) -> &'r Request<'r> {
+        self.request
     }
 
     pub fn daemons(&self, list: List<'_>) -> Answer {
@@ -211,8 +204,8 @@ impl<'r> Matcher<'r> {
         let address = || self.request.end(side).address.text();
         let name = || self.request.name(side);
         match pattern {
-            HostPattern::Netgroup(group) => self.once(word, || self.netgroup(group, word, name().text())),
-            HostPattern::File(path) => self.once(word, || self.pattern_file(path, word, side)),
+            HostPattern::Netgroup(group) => self.netgroup(group, word, name().text()),
+            HostPattern::File(path) => self.pattern_file(path, word, side),
             HostPattern::Known => {
                 (!address().eq_ignore_ascii_case(b"unknown") && name().good().is_some()).into()
             }
@@ -231,26 +224,6 @@ impl<'r> Matcher<'r> {
                 answer => answer,
             },
         }
-    }
-
-    /// Asks about a word of the rule once, though the rule be looked at twice.
-    fn once(&self, word: &[u8], ask: impl FnOnce() -> Answer) -> Answer {
-        if !self.files.borrow().is_empty() {
-            return ask();
-        }
-        let place = word.as_ptr() as usize;
-        let again = self.bare_in_doubt.get();
-        let known = self
-            .asked
-            .borrow()
-            .iter()
-            .find(|(before, _)| again && *before == place)
-            .map(|&(_, answer)| answer);
-        known.unwrap_or_else(|| {
-            let answer = ask();
-            self.asked.borrow_mut().push((place, answer));
-            answer
-        })
     }
 
     fn unless(&self, inside: bool, doubt: Option<Doubt>, word: &[u8]) -> Answer {
@@ -280,7 +253,6 @@ impl<'r> Matcher<'r> {
             self.head_matched.set(true);
             return self.two_ways(word, Doubt::BareAddress);
         }
-        self.bare_matched.set(self.bare_matched.get() || inside);
         self.unless(inside, self.bare_in_doubt.get().then_some(Doubt::BareAddress), word)
     }
 
