@@ -102,10 +102,14 @@ pub fn advice(advice: &Advice) -> Vec<u8> {
         Advice::HashInLine => "\"#\" begins a comment in column 1 only: these are words",
         Advice::CarriageReturn => "the line ends in a carriage return",
         Advice::Asks { word, user: false } => {
-            return join(&[b"\"", word, b"\" has the name of every client looked up that gets this far"]);
+            return join(&[b"\"", word, b"\" has the name of every client looked up that gets this far: 5 s (resolve-timeout) at worst"]);
         }
         Advice::Asks { word, .. } => {
-            return join(&[b"\"", word, b"\" has every client's host asked for the user that gets this far"]);
+            return join(&[
+                b"\"",
+                word,
+                b"\" has every client's host asked for the user that gets this far: 10 s (rfc931) at worst",
+            ]);
         }
         Advice::WasInert(keyword) => {
             return join(&[

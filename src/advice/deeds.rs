@@ -47,7 +47,8 @@ pub fn of_rule<'a>(which: Which, rule: &Rule<'a>, steps: &[Step]) -> Vec<(&'a [u
                 quoted_letter(&step.value)
                     .map(|letter| (field.at, ours(Weight::Advice, Advice::QuotedLetter(letter)))),
             );
-            let reads = matches!(step.deed, Deed::Twist) && words(&step.value).any(|word| word == b"read");
+            let reads =
+                matches!(step.deed, Deed::Twist) && words(&step.value).any(|word| INPUT.contains(&word));
             if reads {
                 said.push((field.at, ours(Weight::Warning, Advice::ReadsCaller)));
             }
@@ -56,6 +57,9 @@ pub fn of_rule<'a>(which: Which, rule: &Rule<'a>, steps: &[Step]) -> Vec<(&'a [u
     }
     said
 }
+
+/// What reads the standard input, which a twist shares with the caller.
+const INPUT: [&[u8]; 3] = [b"read", b"/dev/stdin", b"/dev/fd/0"];
 
 fn no_effect(step: &Step, why: &'static str) -> Advice {
     Advice::NoEffect { keyword: step.keyword, why }
