@@ -303,14 +303,20 @@ fn audit(table: &mut dyn Table, request: &Request<'_>) -> Vec<Problem> {
     let mut errors = Vec::new();
     loop {
         match table.next() {
-            Entry::Line(line, parsed) => match parsed {
-                Parsed::Nothing => {}
-                Parsed::NoColon => errors.push(Problem::at(line.place(None), Weight::Error, What::NoColon)),
-                Parsed::Malformed(m) => {
-                    errors.push(Problem::at(line.place(Some(m.at)), Weight::Error, What::Malformed(m.flaw)));
+            Entry::Line(line, parsed) => {
+                match parsed {
+                    Parsed::Nothing => {}
+                    Parsed::NoColon => {
+                        errors.push(Problem::at(line.place(None), Weight::Error, What::NoColon));
+                    }
+                    Parsed::Malformed(m) => {
+                        let what = What::Malformed(m.flaw);
+                        errors.push(Problem::at(line.place(Some(m.at)), Weight::Error, what));
+                    }
+                    Parsed::Rule(rule) => errors.extend(rule_errors(&line, &rule, request)),
                 }
-                Parsed::Rule(rule) => errors.extend(rule_errors(&line, &rule, request)),
-            },
+                limit(&mut errors);
+            }
             Entry::Again => errors.clear(),
             Entry::Broken(problems) => {
                 errors.extend(problems);
@@ -345,6 +351,10 @@ mod tests {
 
     /// Decides about a client of this address under two texts.
     fn decided(name: &str, allow: &str, deny: &str, address: &str) -> Decision {
+        decided_when(false, name, allow, deny, address)
+    }
+
+    fn decided_when(strict: bool, name: &str, allow: &str, deny: &str, address: &str) -> Decision {
         let file = |which: &str, text: &str| {
             let path: PathBuf =
                 std::env::temp_dir().join(format!("tcpd-verdict-{name}-{which}-{}", std::process::id()));
@@ -356,7 +366,7 @@ mod tests {
         let ends = (client, Endpoint::unknown());
         let request = Request::new(DaemonName::stated(b"d"), 1, Transport::Stream, ends, &Stated);
         let (mut first, mut second) = (TextTable::new(&allow), TextTable::new(&deny));
-        let decision = decide(&mut Tables::new(&mut first, &mut second, false), &request);
+        let decision = decide(&mut Tables::new(&mut first, &mut second, strict), &request);
         for path in [allow, deny] {
             std::fs::remove_file(path).expect("removes");
         }
@@ -384,5 +394,7 @@ mod tests {
         assert_eq!((decision.access, decision.remarks.len()), (Access::Deny, REMARKS_MAX));
         let last = decision.remarks.last().map(|problem| problem.what.clone());
         assert_eq!(last, Some(What::More(5000 - 199)));
+        let decision = decided_when(true, "strict-junk", &"junk\n".repeat(5000), "", "192.0.2.7");
+        assert_eq!((decision.access, decision.remarks.len()), (Access::Deny, REMARKS_MAX));
     }
 }
