@@ -49,6 +49,19 @@ pub struct Lab {
     place: place::Place,
 }
 
+/// Whoever started the tests may have had signals ignored (nohup(1) does); what a server inherits is
+/// compared with a recording, so it must not depend on that.
+fn as_at_a_terminal() {
+    use nix::sys::signal::{SigHandler, Signal, signal};
+    for number in Signal::iterator() {
+        // SAFETY: the default disposition runs no code of ours. SIGKILL and SIGSTOP refuse; the runtime
+        // keeps SIGPIPE and its own two.
+        if !matches!(number, Signal::SIGPIPE | Signal::SIGSEGV | Signal::SIGBUS) {
+            let _ = unsafe { signal(number, SigHandler::SigDfl) };
+        }
+    }
+}
+
 impl Lab {
     /// The lab, or nothing when the real suite was not asked for.
     pub fn open() -> Option<Lab> {
@@ -60,6 +73,7 @@ impl Lab {
             nix::unistd::geteuid().is_root(),
             "TCPD_REAL=1 needs root: mount and network namespaces are made"
         );
+        as_at_a_terminal();
         let tcpd = subject();
         let probe = probe();
         let place = place::Place::enter();
