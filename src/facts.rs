@@ -192,6 +192,18 @@ pub enum NoSuch {
     Group,
 }
 
+/// Who is looked for in a table or a word list: what an index may know to leave out what cannot matter.
+/// Answers from what is known already; nothing is asked of the world.
+pub trait Sought {
+    /// The address of the end in question, as text.
+    fn address(&self) -> &[u8];
+    /// Its name, if somebody has asked for it already.
+    fn name(&self) -> Option<&[u8]>;
+    /// Whether a rule with this daemon list may be for the request. Only lists that can be answered
+    /// without asking are shown.
+    fn may_serve(&self, daemons: &[u8]) -> bool;
+}
+
 /// Whoever answers questions about the world. Every method may take time; none may decide.
 pub trait Ask {
     /// The name of an end, checked against its address. Doubts go to `doubts`, in order.
@@ -200,8 +212,9 @@ pub trait Ask {
     fn user(&self, seconds: u32) -> Fact<UserName>;
     /// innetgr(3) for a host name.
     fn in_netgroup(&self, group: &[u8], host: &[u8]) -> Membership;
-    /// Shows each white-space separated word of a pattern file to `visit` until that returns false.
-    fn word_list(&self, path: &[u8], visit: &mut dyn FnMut(&[u8]) -> bool) -> ListEnd;
+    /// Shows the white-space separated words of a pattern file to `visit`, in order, until that returns
+    /// false. Words that cannot concern the one who is looked for may be left out.
+    fn word_list(&self, path: &[u8], sought: &dyn Sought, visit: &mut dyn FnMut(&[u8]) -> bool) -> ListEnd;
     /// The ids behind `user NAME[.GROUP]` or `group GROUP`.
     fn identity(&self, user: Option<&[u8]>, group: Option<&[u8]>) -> Result<Identity, NoSuch>;
     /// Whether there is a network interface of this name (scope of a link-local address).
@@ -312,7 +325,7 @@ impl Ask for Stated {
     fn in_netgroup(&self, _: &[u8], _: &[u8]) -> Membership {
         Membership::No
     }
-    fn word_list(&self, _: &[u8], _: &mut dyn FnMut(&[u8]) -> bool) -> ListEnd {
+    fn word_list(&self, _: &[u8], _: &dyn Sought, _: &mut dyn FnMut(&[u8]) -> bool) -> ListEnd {
         ListEnd::Missing
     }
     fn identity(&self, user: Option<&[u8]>, _: Option<&[u8]>) -> Result<Identity, NoSuch> {
@@ -356,7 +369,7 @@ mod tests {
             fn in_netgroup(&self, _: &[u8], _: &[u8]) -> Membership {
                 Membership::No
             }
-            fn word_list(&self, _: &[u8], _: &mut dyn FnMut(&[u8]) -> bool) -> ListEnd {
+            fn word_list(&self, _: &[u8], _: &dyn Sought, _: &mut dyn FnMut(&[u8]) -> bool) -> ListEnd {
                 ListEnd::Missing
             }
             fn identity(&self, _: Option<&[u8]>, _: Option<&[u8]>) -> Result<Identity, NoSuch> {

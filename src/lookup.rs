@@ -12,7 +12,8 @@
 
 use crate::error::NameDoubt;
 use crate::facts::{
-    Ask, Endpoint, Fact, HostName, Identity, ListEnd, Membership, NAME_MAX, NoSuch, Side, Transport, UserName,
+    Ask, Endpoint, Fact, HostName, Identity, ListEnd, Membership, NAME_MAX, NoSuch, Side, Sought, Transport,
+    UserName,
 };
 use crate::rules::grammar;
 use crate::sys::netdb::{self, Reverse, within};
@@ -202,7 +203,7 @@ impl Ask for Live {
         }
     }
 
-    fn word_list(&self, path: &[u8], visit: &mut dyn FnMut(&[u8]) -> bool) -> ListEnd {
+    fn word_list(&self, path: &[u8], _: &dyn Sought, visit: &mut dyn FnMut(&[u8]) -> bool) -> ListEnd {
         tables::word_list(Path::new(OsStr::from_bytes(path)), visit)
     }
 

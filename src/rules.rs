@@ -15,6 +15,7 @@ pub mod grammar;
 pub mod options;
 
 use crate::error::{Doubt, Flaw, Place, Problem, What};
+use crate::facts::Sought;
 use std::net::Ipv6Addr;
 use std::path::Path;
 use std::sync::Arc;
@@ -206,6 +207,11 @@ pub enum Entry<'a> {
 /// turned out not to hold simply asks for the next entry.
 pub trait Table {
     fn next(&mut self) -> Entry<'_>;
+    /// The next entry that can matter to a request: what is left out does not match it, asks nothing
+    /// and is silent. The text leaves nothing out.
+    fn next_for(&mut self, _: &dyn Sought) -> Entry<'_> {
+        self.next()
+    }
     /// Back to the first line; what was read is read anew.
     fn rewind(&mut self);
 }

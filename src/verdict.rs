@@ -29,10 +29,10 @@ pub mod matcher;
 pub use matcher::Answer;
 
 use crate::error::{OptionFlaw, Place, Problem, Weight, What};
-use crate::facts::Request;
+use crate::facts::{Request, Side};
 use crate::rules::options::{self, Deed, Step};
 use crate::rules::{Entry, Line, List, Malformed, Parsed, Rule, Table, Which};
-use matcher::Matcher;
+use matcher::{End, Matcher};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Access {
@@ -137,8 +137,9 @@ enum Search {
 
 fn search(table: &mut dyn Table, which: Which, request: &Request<'_>, remarks: &mut Vec<Problem>) -> Search {
     let start = remarks.len();
+    let client = End { request, side: Side::Client };
     loop {
-        match table.next() {
+        match table.next_for(&client) {
             Entry::Line(line, parsed) => {
                 if let Some(verdict) = consider(which, &line, parsed, request, remarks) {
                     return Search::Decided(verdict);

@@ -8,7 +8,7 @@
 
 use crate::error::NameDoubt;
 use crate::facts::{
-    Ask, DaemonName, Endpoint, Fact, HostName, Identity, ListEnd, Membership, NoSuch, Request, Side,
+    Ask, DaemonName, Endpoint, Fact, HostName, Identity, ListEnd, Membership, NoSuch, Request, Side, Sought,
     Transport, UserName,
 };
 use crate::hosts::Host;
@@ -110,9 +110,9 @@ impl Ask for Witness<'_> {
         self.machine.in_netgroup(group, host)
     }
 
-    fn word_list(&self, path: &[u8], visit: &mut dyn FnMut(&[u8]) -> bool) -> ListEnd {
+    fn word_list(&self, path: &[u8], sought: &dyn Sought, visit: &mut dyn FnMut(&[u8]) -> bool) -> ListEnd {
         self.note(Question::File(path.to_vec()));
-        self.machine.word_list(path, visit)
+        self.machine.word_list(path, sought, visit)
     }
 
     fn identity(&self, user: Option<&[u8]>, group: Option<&[u8]>) -> Result<Identity, NoSuch> {

@@ -7,7 +7,7 @@
 #![forbid(unsafe_code)]
 
 use crate::error::{Doubt, Problem, Weight, What};
-use crate::facts::{ListEnd, Membership, Request, Side};
+use crate::facts::{Fact, ListEnd, Membership, Request, Side, Sought};
 use crate::rules::grammar::{self, address4, address6, client4, unmapped};
 use crate::rules::{Address6, HostPattern, Item, Line, List, Process, TextPattern};
 use ipnet::Ipv6Net;
@@ -55,6 +55,26 @@ impl std::ops::Not for Answer {
 impl From<bool> for Answer {
     fn from(yes: bool) -> Answer {
         if yes { Answer::Yes } else { Answer::No }
+    }
+}
+
+/// One end of a request, as the object of a search.
+pub struct End<'r> {
+    pub request: &'r Request<'r>,
+    pub side: Side,
+}
+
+impl Sought for End<'_> {
+    fn address(&self) -> &[u8] {
+        self.request.end(self.side).address.text()
+    }
+
+    fn name(&self) -> Option<&[u8]> {
+        self.request.name_if_asked(self.side).map(Fact::text)
+    }
+
+    fn may_serve(&self, daemons: &[u8]) -> bool {
+        Matcher::new(self.request).daemons(List(daemons)) != Answer::No
     }
 }
 
@@ -281,10 +301,11 @@ impl<'r> Matcher<'r> {
             ListEnd::Trouble("too many pattern files".to_owned())
         } else {
             self.files.borrow_mut().push(path.to_vec());
-            let end = self.request.asker().word_list(path, &mut |word| {
-                answer = answer.or(self.host(grammar::host_pattern(word), word, side));
-                answer != Answer::Yes
-            });
+            let end =
+                self.request.asker().word_list(path, &End { request: self.request, side }, &mut |word| {
+                    answer = answer.or(self.host(grammar::host_pattern(word), word, side));
+                    answer != Answer::Yes
+                });
             self.files.borrow_mut().pop();
             end
         };

@@ -9,7 +9,7 @@ use std::path::Path;
 use std::sync::Arc;
 use wrap::error::NameDoubt;
 use wrap::facts::{
-    Ask, Endpoint, Fact, HostName, Identity, ListEnd, Membership, NoSuch, Side, UserName, stated_name,
+    Ask, Endpoint, Fact, HostName, Identity, ListEnd, Membership, NoSuch, Side, Sought, UserName, stated_name,
 };
 use wrap::lookup::Live;
 use wrap::rules::{Entry, Line, Table, grammar};
@@ -93,9 +93,9 @@ impl Ask for Scripted {
         if self.group_holds(&group, &host, &mut HashSet::new()) { Membership::Yes } else { Membership::No }
     }
 
-    fn word_list(&self, path: &[u8], visit: &mut dyn FnMut(&[u8]) -> bool) -> ListEnd {
+    fn word_list(&self, path: &[u8], sought: &dyn Sought, visit: &mut dyn FnMut(&[u8]) -> bool) -> ListEnd {
         count(&self.asked.files);
-        machine().word_list(path, visit)
+        machine().word_list(path, sought, visit)
     }
 
     fn identity(&self, user: Option<&[u8]>, group: Option<&[u8]>) -> Result<Identity, NoSuch> {
