@@ -73,6 +73,8 @@ pub enum What {
     TwoWays { word: Vec<u8>, why: Doubt },
     /// A pattern file that is there and cannot be used.
     PatternFile { file: Vec<u8>, reason: String },
+    /// A compiled image that is there and cannot be used; the text is read instead.
+    Image { file: Arc<Path>, why: String },
     /// A netgroup database that gave no answer in time.
     Netgroup { group: Vec<u8>, spent_ms: u64 },
     /// The client's (or server's) name does not stand up to scrutiny.

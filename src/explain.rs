@@ -21,10 +21,12 @@ use crate::rules::options::{Deed, Step};
 use crate::rules::{Entry, Item, Line, List, Parsed, Table, Which};
 use crate::settings::{Resolve, Settings};
 use crate::sys::process;
+use crate::tables::image::{Image, NotUsed};
 use crate::verdict::matcher::{self, Matcher};
 use crate::verdict::{Answer, Because, prepare};
 use crate::witness::{Facts, Question, Witness};
 use std::cell::RefCell;
+use std::path::PathBuf;
 
 /// Rules without a match that are shown of each table; a ban list may have a million.
 const RULES_MAX: usize = 200;
@@ -41,6 +43,16 @@ pub struct Explanation<'a> {
     pub verdict: Verdict,
     pub because: &'a Because,
     pub limits: Limits,
+    /// The image by which the rules were found, or why their text was read.
+    pub image: Result<PathBuf, String>,
+}
+
+impl Explanation<'_> {
+    /// Says how the rules were read.
+    pub fn by_image(self, image: &Result<Image, NotUsed>) -> Self {
+        let image = image.as_ref().map(|image| image.path().to_path_buf()).map_err(NotUsed::words);
+        Explanation { image, ..self }
+    }
 }
 
 /// How long answers may take.
@@ -139,7 +151,8 @@ pub fn explain<'a>(
     let letters = story.decision.plan.iter().map(|step| letters(step, &request, witness)).collect();
     let Story { told, verdict, decision, .. } = story;
     let because = &decision.because;
-    Explanation { facts, first, tables, letters, told, verdict: *verdict, because, limits }
+    let image = Err(NotUsed::Off.words());
+    Explanation { facts, first, tables, letters, told, verdict: *verdict, because, limits, image }
 }
 
 /// What each letter of an option's text stands for, in the order in which they are expanded.

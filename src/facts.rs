@@ -307,7 +307,19 @@ impl<'a> Request<'a> {
 
     /// The doubts that came up since the last call, in order.
     pub fn take_doubts(&self) -> Vec<NameDoubt> {
-        self.doubts.take()
+        self.take_doubts_behind(0)
+    }
+
+    /// Those of them that came up when there were so many already.
+    pub fn take_doubts_behind(&self, count: usize) -> Vec<NameDoubt> {
+        let mut doubts = self.doubts.borrow_mut();
+        let count = count.min(doubts.len());
+        doubts.split_off(count)
+    }
+
+    /// How many doubts wait to be taken.
+    pub fn doubts_waiting(&self) -> usize {
+        self.doubts.borrow().len()
     }
 }
 

@@ -9,7 +9,7 @@ pub mod subjects;
 
 use crate::facts::{DaemonName, Fact, UserName, stated_name};
 use crate::hosts::{Host, is_address};
-use crate::invocation::Instead;
+use crate::invocation::{Instead, image_named};
 use crate::narrator::Verdict;
 use crate::witness::{Facts, Ports};
 use clap::error::{ContextKind, ContextValue, ErrorKind};
@@ -27,6 +27,8 @@ pub struct Inquiry {
     pub allow: Option<PathBuf>,
     pub deny: Option<PathBuf>,
     pub config: Option<PathBuf>,
+    /// The compiled image, or none at all, where one of it is said.
+    pub image: Option<Option<PathBuf>>,
     /// The inetd.conf(5) that was named.
     pub services: Option<PathBuf>,
 }
@@ -80,6 +82,7 @@ pub fn read(argv: Vec<OsString>) -> Result<Inquiry, Instead> {
         allow: path("allow").or_else(|| here("hosts.allow")),
         deny: path("deny").or_else(|| here("hosts.deny")),
         config: path("config"),
+        image: path("image").map(image_named),
         services: path("inetd"),
     })
 }
@@ -214,6 +217,7 @@ fn command() -> Command {
         .arg(file("allow", "Rules that grant, instead of /etc/hosts.allow"))
         .arg(file("deny", "Rules that refuse, instead of /etc/hosts.deny"))
         .arg(file("config", "Settings, instead of /etc/tcpd.conf"))
+        .arg(file("image", "Compiled rules, instead of /var/lib/tcpd/rules.img, or none"))
         .arg(Arg::new("help").long("help").action(ArgAction::Help).help("Say how it is called, and exit"))
         .arg(Arg::new("version").long("version").action(ArgAction::Version).help("Say which version it is, and exit"))
         .arg(Arg::new("words").num_args(0..).value_parser(value_parser!(OsString)).hide(true))

@@ -33,6 +33,8 @@ pub struct Invocation {
     pub allow: Option<PathBuf>,
     pub deny: Option<PathBuf>,
     pub log: Option<LogTo>,
+    /// The compiled image, or none at all, where one of it is said.
+    pub image: Option<Option<PathBuf>>,
     /// Where to listen; nothing: the connection is on descriptor 0.
     pub listen: Vec<SocketAddr>,
     pub connections_max: usize,
@@ -84,9 +86,15 @@ fn for_server(server: OsString, rest: &[OsString], daemon: Option<OsString>) -> 
         allow: None,
         deny: None,
         log: None,
+        image: None,
         listen: Vec::new(),
         connections_max: CONNECTIONS_MAX,
     }
+}
+
+/// What `--image` names: `none` is none.
+pub fn image_named(path: PathBuf) -> Option<PathBuf> {
+    (path != Path::new("none")).then_some(path)
 }
 
 fn last_component(path: &OsStr) -> &[u8] {
@@ -99,7 +107,8 @@ fn command_line(argv: &[OsString], privileged: bool) -> Result<Invocation, Inste
         true => Instead::Usage(error.to_string().trim_end().to_owned()),
         false => Instead::Show(error.to_string()),
     })?;
-    let chosen = ["config", "allow", "deny", "log"].into_iter().find(|name| matches.contains_id(name));
+    let chosen =
+        ["config", "allow", "deny", "log", "image"].into_iter().find(|name| matches.contains_id(name));
     if let Some(option) = chosen.filter(|_| privileged) {
         return Err(wrong(format!("--{option} is not yours to choose in a privileged start")));
     }
@@ -117,6 +126,7 @@ fn command_line(argv: &[OsString], privileged: bool) -> Result<Invocation, Inste
         allow: path("allow"),
         deny: path("deny"),
         log: matches.get_one::<LogTo>("log").copied(),
+        image: path("image").map(image_named),
         listen: matches.get_many::<SocketAddr>("listen").into_iter().flatten().copied().collect(),
         connections_max: matches.get_one::<usize>("max-connections").copied().unwrap_or(CONNECTIONS_MAX),
         ..invocation
@@ -168,6 +178,7 @@ fn command() -> Command {
         .arg(Arg::new("daemon").long("daemon").value_name("NAME").value_parser(server.clone()).help("Name of the service in rules and log, instead of the server's"))
         .arg(Arg::new("log").long("log").value_name("WHERE").value_parser(log).help("syslog or stderr [default: syslog]"))
         .arg(file("config", "Settings, instead of /etc/tcpd.conf"))
+        .arg(file("image", "Compiled rules, instead of /var/lib/tcpd/rules.img, or none"))
         .arg(Arg::new("server").value_name("/path/server").required(true).value_parser(server.clone()).help("The server to become"))
         .arg(Arg::new("arguments").value_name("ARGS").num_args(0..).trailing_var_arg(true).allow_hyphen_values(true).value_parser(server).help("Its arguments"))
 }

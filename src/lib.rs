@@ -15,6 +15,8 @@
 //! | 1 language | [`rules`] | what are rules made of? |
 //! | | [`rules::grammar`] | what do these bytes say? (nom lives here) |
 //! | | [`rules::options`] | what does an option mean? |
+//! | | [`rules::keys`] | by what can a line or a word be found? |
+//! | | [`rules::compiled`] | which lines can matter to this client? |
 //! | 2 thought | [`verdict`] | served or refused? |
 //! | | `verdict::matcher` | does a rule match? |
 //! | | [`expand`] | what may foreign text say in a command? |
@@ -24,6 +26,8 @@
 //! | | [`advice::coverage`] | which rules are never reached? |
 //! | cellar | [`sys`] | files, sockets, processes, databases, syslogd: small, safe, typed |
 //! | 3 deeds | [`tables`] | what stands in this rule file? |
+//! | | [`tables::image`] | is there an image of it, and may it be used? |
+//! | | [`compile`] | how does an image come to be? |
 //! | | [`lookup`] | who answers from the net, and for how long do we wait? |
 //! | | [`voice`] | to whom is it said? |
 //! | | [`actions`] | what is done about a decision? |
@@ -68,6 +72,13 @@
 //! * **A checker tells as it walks.** [`inspect`] hands what it finds to a [`inspect::Teller`] in the order
 //!   of the reference's output, so that a million bad lines need the memory of one; a remark knows which
 //!   of the two forms shows it ([`advice::Form`]).
+//! * **The image is an index, not a copy.** It says where the lines stand that can matter to a client; they
+//!   are read from the rule files themselves, by the reader of the text, and matched like any other. So
+//!   nothing but "no, and nobody was asked" can get lost on the way, a place in the log is the text's,
+//!   and a million host names need no more room than a million addresses. [`rules::Table::next_for`] and
+//!   [`facts::Ask::word_list`] are told who is looked for ([`facts::Sought`]).
+//! * **An image in doubt leaves nothing out.** A damaged block ends the leaving out, not the search: what
+//!   was left out before was left out by blocks that were whole.
 //! * **`setenv` does not touch the process.** The environment is kept as a list and given to whatever is
 //!   executed: a lookup thread may still be reading the real one.
 
@@ -84,6 +95,7 @@
 
 pub mod actions;
 pub mod advice;
+pub mod compile;
 pub mod error;
 pub mod expand;
 pub mod explain;

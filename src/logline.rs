@@ -292,6 +292,11 @@ pub fn sentence(problem: &Problem) -> Vec<u8> {
             let file = printable(file.as_os_str().as_encoded_bytes());
             return [b"cannot open ", file.as_slice(), b": ", reason.as_bytes()].concat();
         }
+        What::Image { file, why } => {
+            let file = printable(file.as_os_str().as_encoded_bytes());
+            return [file.as_slice(), b": ", why.as_bytes(), b": the rules are read from their text"]
+                .concat();
+        }
         What::Unfinished => "missing newline or line too long".to_owned(),
         What::NoColon => "missing \":\" separator".to_owned(),
         What::Malformed(flaw) => {

@@ -18,7 +18,7 @@ use crate::facts::{
 use crate::rules::grammar;
 use crate::sys::netdb::{self, Reverse, within};
 use crate::sys::socket::{self, End, Ends};
-use crate::tables;
+use crate::tables::image::{Image, word_list_for};
 use std::cell::Cell;
 use std::ffi::OsStr;
 use std::net::SocketAddr;
@@ -27,27 +27,35 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 /// The asker of a live connection.
-pub struct Live {
+pub struct Live<'i> {
     pub client: Option<SocketAddr>,
     pub server: Option<SocketAddr>,
     /// False: names are never looked up (`resolve never`).
     pub resolves: bool,
     /// The size of each budget.
     pub budget: Duration,
+    /// What knows which words of a pattern file matter.
+    image: Option<&'i Image>,
     netgroups_until: Cell<Option<Instant>>,
     netgroups_stuck: Cell<bool>,
 }
 
-impl Live {
-    pub fn new(ends: (Option<SocketAddr>, Option<SocketAddr>), resolves: bool, budget: Duration) -> Live {
+impl<'i> Live<'i> {
+    pub fn new(ends: (Option<SocketAddr>, Option<SocketAddr>), resolves: bool, budget: Duration) -> Live<'i> {
         Live {
             client: ends.0,
             server: ends.1,
             resolves,
             budget,
+            image: None,
             netgroups_until: Cell::new(None),
             netgroups_stuck: Cell::new(false),
         }
+    }
+
+    /// The same, finding the words of pattern files by an image.
+    pub fn by_image(self, image: Option<&'i Image>) -> Live<'i> {
+        Live { image, ..self }
     }
 }
 
@@ -156,7 +164,7 @@ fn millis(begun: Instant) -> u64 {
     u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX)
 }
 
-impl Ask for Live {
+impl Ask for Live<'_> {
     fn name(&self, side: Side, doubts: &mut Vec<NameDoubt>) -> Fact<HostName> {
         let address = match side {
             Side::Client => self.client,
@@ -203,8 +211,8 @@ impl Ask for Live {
         }
     }
 
-    fn word_list(&self, path: &[u8], _: &dyn Sought, visit: &mut dyn FnMut(&[u8]) -> bool) -> ListEnd {
-        tables::word_list(Path::new(OsStr::from_bytes(path)), visit)
+    fn word_list(&self, path: &[u8], sought: &dyn Sought, visit: &mut dyn FnMut(&[u8]) -> bool) -> ListEnd {
+        word_list_for(self.image, Path::new(OsStr::from_bytes(path)), sought, visit)
     }
 
     fn identity(&self, user: Option<&[u8]>, group: Option<&[u8]>) -> Result<Identity, NoSuch> {

@@ -11,7 +11,9 @@
 
 #![forbid(unsafe_code)]
 
+pub mod compiled;
 pub mod grammar;
+pub mod keys;
 pub mod options;
 
 use crate::error::{Doubt, Flaw, Place, Problem, What};
@@ -214,6 +216,10 @@ pub trait Table {
     }
     /// Back to the first line; what was read is read anew.
     fn rewind(&mut self);
+    /// What came up about the table itself, for the log.
+    fn complaint(&self) -> Option<Problem> {
+        None
+    }
 }
 
 impl Problem {

@@ -10,6 +10,7 @@ use crate::error::{Place, Problem, SettingFlaw, Weight, What, reason};
 use crate::rules::grammar;
 use crate::rules::{Line, options};
 use crate::sys::file::{Opened, distrust, open};
+use crate::tables::image;
 use std::ffi::OsStr;
 use std::io::Read;
 use std::os::unix::ffi::OsStrExt;
@@ -63,6 +64,8 @@ pub struct Settings {
     pub facility: u8,
     pub hosts_allow: PathBuf,
     pub hosts_deny: PathBuf,
+    /// The compiled image; none where none is wanted.
+    pub image: Option<PathBuf>,
 }
 
 const LOG_DAEMON: u8 = 3;
@@ -80,6 +83,7 @@ impl Default for Settings {
             facility: LOG_DAEMON,
             hosts_allow: PathBuf::from("/etc/hosts.allow"),
             hosts_deny: PathBuf::from("/etc/hosts.deny"),
+            image: Some(PathBuf::from(image::PATH)),
         }
     }
 }
@@ -94,7 +98,7 @@ pub struct Key {
 
 /// Every key there is.
 #[rustfmt::skip]
-pub static KEYS: [Key; 10] = [
+pub static KEYS: [Key; 11] = [
     Key { name: "server-directory", wants: "an absolute path", matters: true,
           set: |s, v| absolute(v).map(|path| s.server_directory = path) },
     Key { name: "resolve", wants: "needed, always or never", matters: true,
@@ -115,7 +119,15 @@ pub static KEYS: [Key; 10] = [
           set: |s, v| absolute(v).map(|path| s.hosts_allow = path) },
     Key { name: "hosts-deny", wants: "an absolute path", matters: true,
           set: |s, v| absolute(v).map(|path| s.hosts_deny = path) },
+    // Without an image the text is read, which is always right.
+    Key { name: "image", wants: "an absolute path, or none", matters: false,
+          set: |s, v| image_at(v).map(|image| s.image = image) },
 ];
+
+/// The path of an image; `none` is none.
+pub fn image_at(value: &[u8]) -> Option<Option<PathBuf>> {
+    if value == b"none" { Some(None) } else { absolute(value).map(Some) }
+}
 
 fn absolute(value: &[u8]) -> Option<PathBuf> {
     value.starts_with(b"/").then(|| PathBuf::from(OsStr::from_bytes(value)))
@@ -235,7 +247,7 @@ mod tests {
 
     #[test]
     fn every_key_is_obeyed() {
-        let text = "# all of them\nserver-directory /srv\nresolve\talways # now\nresolve-timeout 2\nparanoid yes\nstrict yes\nrefuse-delay 3\nlog stderr\nfacility local3\nhosts-allow /a\nhosts-deny /d\n";
+        let text = "# all of them\nserver-directory /srv\nresolve\talways # now\nresolve-timeout 2\nparanoid yes\nstrict yes\nrefuse-delay 3\nlog stderr\nfacility local3\nhosts-allow /a\nhosts-deny /d\nimage none\n";
         let (reading, lines) = parsed(text);
         assert!(lines.is_empty() && !reading.refuses, "{lines:?}");
         let expected = Settings {
@@ -249,6 +261,7 @@ mod tests {
             facility: 19,
             hosts_allow: "/a".into(),
             hosts_deny: "/d".into(),
+            image: None,
         };
         assert_eq!(reading.settings, expected);
     }
@@ -262,6 +275,7 @@ mod tests {
             ("resolve-timeout soon\n", false),
             ("facility none\n", false),
             ("colour blue\n", false),
+            ("image rules.img\n", false),
             ("colour blue\nstrict yes\n", true),
             ("", false),
         ] {

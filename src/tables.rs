@@ -9,13 +9,17 @@
 
 #![forbid(unsafe_code)]
 
+pub mod image;
+
 use crate::error::{Place, Problem, Weight, What, reason};
 use crate::facts::ListEnd;
+use crate::rules::compiled::Spot;
 use crate::rules::{Entry, Line, Parsed, Table, grammar};
 use crate::sys::file::{Opened, Stamp, find_byte, open};
 use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::ops::Range;
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -24,6 +28,8 @@ pub const LINE_MAX: usize = 1 << 20;
 /// What is read at once: the file if it is small, so that few pages are touched for it.
 const CHUNK: usize = 1 << 16;
 const CHUNK_MIN: usize = 1 << 10;
+/// What is read at once of a file of which single lines are wanted.
+const CHUNK_JUMP: u64 = 1 << 12;
 /// How often a file that changes while it is read is read again.
 const REREADS_MAX: u32 = 3;
 
@@ -46,33 +52,59 @@ enum State {
     Finished,
 }
 
-/// What is read from the file and not yet used: `bytes[used..filled]`.
+/// What is read from the file and not yet used: `bytes[used..filled]`, the first byte of `bytes` being
+/// the one at `origin` in the file.
 #[derive(Default)]
 struct Chunk {
     bytes: Vec<u8>,
     used: usize,
     filled: usize,
+    origin: u64,
 }
 
 impl Chunk {
     /// For a file of `size` bytes; one more shows its end.
     fn for_size(size: u64) -> Chunk {
         let length = usize::try_from(size).unwrap_or(CHUNK).saturating_add(1).clamp(CHUNK_MIN, CHUNK);
-        Chunk { bytes: vec![0; length], used: 0, filled: 0 }
+        Chunk { bytes: vec![0; length], ..Chunk::default() }
+    }
+
+    /// For single lines of a file of `size` bytes.
+    fn for_jumps(size: u64) -> Chunk {
+        Chunk::for_size(size.min(CHUNK_JUMP))
+    }
+
+    /// Room for more at once.
+    fn grow(&mut self) {
+        self.bytes.resize(CHUNK, 0);
     }
 
     fn unused(&self) -> &[u8] {
         self.bytes.get(self.used..self.filled).unwrap_or_default()
     }
 
+    /// Where the next unused byte stands in the file.
+    fn position(&self) -> u64 {
+        self.origin + self.used as u64
+    }
+
+    /// Goes on at another byte of the file.
+    fn jump(&mut self, to: u64) {
+        match to.checked_sub(self.origin).and_then(|used| usize::try_from(used).ok()) {
+            Some(used) if used <= self.filled => self.used = used,
+            _ => (self.origin, self.used, self.filled) = (to, 0, 0),
+        }
+    }
+
     /// Reads more behind what is unused. False at the end of the file.
-    fn refill(&mut self, file: &mut File) -> io::Result<bool> {
+    fn refill(&mut self, file: &File) -> io::Result<bool> {
         self.bytes.copy_within(self.used..self.filled, 0);
+        self.origin += self.used as u64;
         self.filled -= self.used;
         self.used = 0;
         loop {
             let room = self.bytes.get_mut(self.filled..).unwrap_or_default();
-            match file.read(room) {
+            match file.read_at(room, self.origin + self.filled as u64) {
                 Ok(length) => {
                     self.filled += length;
                     return Ok(length > 0);
@@ -109,6 +141,35 @@ impl TextTable {
         }
     }
 
+    /// Where the next line begins, and how many newlines stand before it.
+    pub fn position(&self) -> Spot {
+        Spot { offset: self.chunk.position(), number: self.number }
+    }
+
+    /// Opens the file to read single lines of it, if it is not open. False if its state is not the right
+    /// one.
+    fn open_at(&mut self, is_right: impl FnOnce(Stamp) -> bool) -> bool {
+        if matches!(self.state, State::Closed)
+            && let Ok(Opened::Regular(file, stamp)) = open(&self.path)
+            && is_right(stamp)
+        {
+            self.chunk = Chunk::for_jumps(stamp.size);
+            self.state = State::Open(file, stamp);
+        }
+        matches!(self.state, State::Open(..))
+    }
+
+    /// Reads everything from here on.
+    fn read_on(&mut self) {
+        self.chunk.grow();
+    }
+
+    /// Goes on at another line.
+    fn jump(&mut self, to: Spot) {
+        self.chunk.jump(to.offset);
+        self.number = to.number;
+    }
+
     fn cannot_open(&mut self, cause: &io::Error) -> Entry<'_> {
         self.state = State::Finished;
         let what = What::CannotOpen { file: Arc::clone(&self.path), reason: reason(cause) };
@@ -117,7 +178,7 @@ impl TextTable {
 
     /// Joins physical lines at backslash-newline. Both bytes vanish, before comments are looked at.
     fn find_line(&mut self) -> Found {
-        let State::Open(file, _) = &mut self.state else { return Found::End };
+        let State::Open(file, _) = &self.state else { return Found::End };
         self.joined.clear();
         self.joins.clear();
         loop {
@@ -229,53 +290,118 @@ impl Table for TextTable {
 /// Longest word of a pattern file, bytes.
 const WORD_MAX: usize = LINE_MAX;
 
-/// Shows each white-space separated word of a pattern file to `visit`, until that returns false
-/// (hosts_access(5), PATTERN FILES: no comments, no EXCEPT, no commas).
-pub fn word_list(path: &Path, visit: &mut dyn FnMut(&[u8]) -> bool) -> ListEnd {
-    let (mut file, stamp) = match open(path) {
-        Ok(Opened::Regular(file, stamp)) => (file, stamp),
-        Ok(Opened::Nothing) => return ListEnd::Missing,
-        Err(cause) => return ListEnd::Trouble(reason(&cause)),
-    };
-    let mut chunk = Chunk::for_size(stamp.size);
-    let mut word = Vec::new();
-    loop {
-        while !chunk.unused().is_empty() {
-            let unused = chunk.unused();
-            let end = unused.iter().position(|&byte| byte == b' ' || (b'\t'..=b'\r').contains(&byte));
+/// The words of a pattern file (hosts_access(5), PATTERN FILES: no comments, no EXCEPT, no commas).
+pub struct Words {
+    file: File,
+    stamp: Stamp,
+    chunk: Chunk,
+    /// A word that is not one whole piece of the chunk.
+    joined: Vec<u8>,
+}
+
+/// What comes next in a pattern file.
+pub enum NextWord<'w> {
+    Word(&'w [u8]),
+    End,
+    /// It cannot be read any further: the reason.
+    Trouble(String),
+}
+
+impl Words {
+    /// Opens a pattern file; None where there is none.
+    pub fn open(path: &Path) -> io::Result<Option<Words>> {
+        Words::with(path, Chunk::for_size)
+    }
+
+    /// Opens a pattern file to read single words of it.
+    fn open_to_jump(path: &Path) -> io::Result<Option<Words>> {
+        Words::with(path, Chunk::for_jumps)
+    }
+
+    fn with(path: &Path, chunk: impl FnOnce(u64) -> Chunk) -> io::Result<Option<Words>> {
+        Ok(match open(path)? {
+            Opened::Regular(file, stamp) => {
+                Some(Words { file, stamp, chunk: chunk(stamp.size), joined: Vec::new() })
+            }
+            Opened::Nothing => None,
+        })
+    }
+
+    /// Shows each word from here on, after single ones were read.
+    fn visit_rest(&mut self, visit: &mut dyn FnMut(&[u8]) -> bool) -> ListEnd {
+        self.chunk.grow();
+        self.visit(visit)
+    }
+
+    /// Goes on at another word.
+    fn jump(&mut self, to: u64) {
+        self.chunk.jump(to);
+    }
+
+    pub fn stamp(&self) -> Stamp {
+        self.stamp
+    }
+
+    /// Where the next word begins, or the blanks before it.
+    pub fn position(&self) -> u64 {
+        self.chunk.position()
+    }
+
+    pub fn next_word(&mut self) -> NextWord<'_> {
+        self.joined.clear();
+        loop {
+            let unused = self.chunk.unused();
+            let end = unused.iter().position(|&byte| is_blank(byte));
             let text = unused.get(..end.unwrap_or(unused.len())).unwrap_or_default();
             if text.contains(&0) {
-                return ListEnd::Trouble("a NUL byte".to_owned());
+                return NextWord::Trouble("a NUL byte".to_owned());
             }
-            let goes_on = match end {
-                Some(_) if word.is_empty() => text.is_empty() || visit(text),
-                Some(_) => {
-                    word.extend_from_slice(text);
-                    visit(&std::mem::take(&mut word))
-                }
-                None => {
-                    word.extend_from_slice(text);
-                    true
-                }
-            };
-            chunk.used += text.len() + usize::from(end.is_some());
-            if !goes_on {
-                return ListEnd::Read;
+            if self.joined.len() + text.len() > WORD_MAX {
+                return NextWord::Trouble("a word is too long".to_owned());
             }
-            if word.len() > WORD_MAX {
-                return ListEnd::Trouble("a word is too long".to_owned());
+            let piece = self.chunk.used..self.chunk.used + text.len();
+            self.chunk.used += text.len() + usize::from(end.is_some());
+            match end {
+                Some(_) if self.joined.is_empty() && piece.is_empty() => continue,
+                Some(_) if self.joined.is_empty() => {
+                    return NextWord::Word(self.chunk.bytes.get(piece).unwrap_or_default());
+                }
+                _ => self.joined.extend_from_slice(self.chunk.bytes.get(piece).unwrap_or_default()),
+            }
+            if end.is_some() {
+                return NextWord::Word(&self.joined);
+            }
+            match self.chunk.refill(&self.file) {
+                Ok(true) => {}
+                Ok(false) if self.joined.is_empty() => return NextWord::End,
+                Ok(false) => return NextWord::Word(&self.joined),
+                Err(cause) => return NextWord::Trouble(reason(&cause)),
             }
         }
-        match chunk.refill(&mut file) {
-            Ok(true) => {}
-            Ok(false) => {
-                if !word.is_empty() {
-                    visit(&word);
-                }
-                return ListEnd::Read;
+    }
+
+    /// Shows each word from here on to `visit`, until that returns false.
+    fn visit(&mut self, visit: &mut dyn FnMut(&[u8]) -> bool) -> ListEnd {
+        loop {
+            match self.next_word() {
+                NextWord::Word(word) if visit(word) => {}
+                NextWord::Word(_) | NextWord::End => return ListEnd::Read,
+                NextWord::Trouble(why) => return ListEnd::Trouble(why),
             }
-            Err(cause) => return ListEnd::Trouble(reason(&cause)),
         }
+    }
+}
+
+fn is_blank(byte: u8) -> bool {
+    byte == b' ' || (b'\t'..=b'\r').contains(&byte)
+}
+
+/// Shows each word of a pattern file to `visit`, until that returns false.
+pub fn word_list(path: &Path, visit: &mut dyn FnMut(&[u8]) -> bool) -> ListEnd {
+    match Words::open(path) {
+        Ok(Some(mut words)) => words.visit(visit),
+        Ok(None) => ListEnd::Missing,
+        Err(cause) => ListEnd::Trouble(reason(&cause)),
     }
 }
 

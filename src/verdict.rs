@@ -101,6 +101,12 @@ impl<'t> Tables<'t> {
 
 /// Decides about a request. Called again on the same tables it goes on behind the rule it stopped at.
 pub fn decide(tables: &mut Tables<'_>, request: &Request<'_>) -> Decision {
+    let mut decision = found(tables, request);
+    decision.remarks.extend([tables.allow.complaint(), tables.deny.complaint()].into_iter().flatten());
+    decision
+}
+
+fn found(tables: &mut Tables<'_>, request: &Request<'_>) -> Decision {
     let mut remarks = Vec::new();
     loop {
         let which = tables.at;
@@ -147,7 +153,9 @@ fn search(table: &mut dyn Table, which: Which, request: &Request<'_>, remarks: &
                 limit(remarks);
             }
             Entry::Again => {
-                remarks.truncate(start);
+                // What was found out about a name stays true, and is not found out twice.
+                let void = remarks.split_off(start);
+                remarks.extend(void.into_iter().filter(|remark| matches!(remark.what, What::Name(_))));
                 return Search::Again;
             }
             Entry::Broken(problems) => {

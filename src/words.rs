@@ -282,6 +282,7 @@ pub fn code(what: &What) -> &'static str {
         What::Option(_) => "option",
         What::TwoWays { .. } => "two-ways",
         What::PatternFile { .. } => "pattern-file",
+        What::Image { .. } => "image",
         What::Netgroup { .. } | What::Word(WordFlaw::EmptyNetgroup(_)) => "netgroup",
         What::Name(_) => "name",
         What::UnknownLetter(_) => "letter",

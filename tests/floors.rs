@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// Which floor a top-level module stands on.
-const FLOORS: [(&str, Floor); 26] = [
+const FLOORS: [(&str, Floor); 27] = [
     ("error", Floor::Above(0)),
     ("facts", Floor::Above(0)),
     ("rules", Floor::Above(1)),
@@ -21,6 +21,7 @@ const FLOORS: [(&str, Floor); 26] = [
     ("advice", Floor::Above(2)),
     ("sys", Floor::Cellar),
     ("tables", Floor::Above(3)),
+    ("compile", Floor::Above(3)),
     ("lookup", Floor::Above(3)),
     ("actions", Floor::Above(3)),
     ("services", Floor::Above(3)),

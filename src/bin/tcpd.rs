@@ -24,7 +24,7 @@ use wrap::logline::{self, Caller, Entry, Level, Line};
 use wrap::lookup::{Live, endpoint, inet, transport};
 use wrap::settings::{self, LogTo, Resolve, Settings};
 use wrap::sys::{process, socket, syslog};
-use wrap::tables::TextTable;
+use wrap::tables::image::{Image, RuleTable};
 use wrap::verdict::Tables;
 use wrap::voice::{Speaker, Voice};
 
@@ -68,6 +68,7 @@ fn start() -> i32 {
         hosts_allow: invocation.allow.clone().unwrap_or(reading.settings.hosts_allow.clone()),
         hosts_deny: invocation.deny.clone().unwrap_or(reading.settings.hosts_deny.clone()),
         log: invocation.log.unwrap_or(reading.settings.log),
+        image: invocation.image.clone().unwrap_or(reading.settings.image.clone()),
         ..reading.settings.clone()
     };
     let stderr = (settings.log == LogTo::Stderr).then(|| process::own_copy(2)).flatten();
@@ -172,11 +173,13 @@ impl Call<'_> {
             }
         };
         let refuse = || self.refuse(fd, ends.datagram);
+        let image = self.image(voice);
         let live = Live::new(
             (inet(&ends.client), inet(&ends.server)),
             self.settings.resolve != Resolve::Never,
             self.settings.resolve_timeout,
-        );
+        )
+        .by_image(image.as_ref());
         let transport = transport(&ends);
         let both = (endpoint(&ends.client), endpoint(&ends.server));
         let daemon = DaemonName::stated(&self.invocation.daemon);
@@ -201,8 +204,8 @@ impl Call<'_> {
         }
 
         // The verdict, and what the rule says is to be done about it.
-        let mut allow = TextTable::new(&self.settings.hosts_allow);
-        let mut deny = TextTable::new(&self.settings.hosts_deny);
+        let mut allow = RuleTable::new(&self.settings.hosts_allow, image.as_ref());
+        let mut deny = RuleTable::new(&self.settings.hosts_deny, image.as_ref());
         let mut tables = Tables::new(&mut allow, &mut deny, self.settings.strict);
         let mut hands = RealHands::new(voice, Some(fd));
         let is_spoofed = || self.settings.paranoid && request.name(Side::Client) == &Fact::Paranoid;
@@ -249,6 +252,17 @@ impl Call<'_> {
         let error = Error::new("cannot execute", path.display().to_string(), cause);
         hands.voice.say(&Entry::new(Level::Err, format!("error: {error}")));
         refuse()
+    }
+
+    /// The compiled image of the rules, if there is one that may be used. Where there should be one and
+    /// is not, the log is told.
+    fn image(&self, voice: &mut Voice) -> Option<Image> {
+        let Settings { hosts_allow, hosts_deny, strict, .. } = self.settings;
+        let path = self.settings.image.as_deref();
+        let image = Image::wanted(path, *strict, (hosts_allow, hosts_deny), process::caller());
+        let problem = image.as_ref().err().zip(path).and_then(|(why, path)| why.problem(path));
+        voice.say_all(&problem.iter().flat_map(logline::problem).collect::<Vec<_>>());
+        image.ok()
     }
 
     /// Leaves a connection unserved. A datagram is taken off the queue, and the process held for a

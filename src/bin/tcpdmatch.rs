@@ -17,7 +17,7 @@ use wrap::lookup::Live;
 use wrap::narrator::{refusal, tell};
 use wrap::settings::{self, Resolve, Settings};
 use wrap::sys::process;
-use wrap::tables::TextTable;
+use wrap::tables::image::{Image, RuleTable};
 use wrap::verdict::Tables;
 use wrap::witness::{Facts, Witness};
 
@@ -35,6 +35,7 @@ fn main() -> ExitCode {
     let settings = Settings {
         hosts_allow: inquiry.allow.clone().unwrap_or(reading.settings.hosts_allow.clone()),
         hosts_deny: inquiry.deny.clone().unwrap_or(reading.settings.hosts_deny.clone()),
+        image: inquiry.image.clone().unwrap_or(reading.settings.image.clone()),
         ..reading.settings
     };
 
@@ -81,7 +82,10 @@ impl Case<'_> {
         if self.settings.resolve == Resolve::Never {
             (facts.client.name, facts.server.name) = (Fact::Unknown, Fact::Unknown);
         }
-        let machine = Live::new((None, None), false, self.settings.resolve_timeout);
+        let Settings { hosts_allow, hosts_deny, image, strict, .. } = self.settings;
+        let image = Image::wanted(image.as_deref(), *strict, (hosts_allow, hosts_deny), process::caller());
+        let found = image.as_ref().ok();
+        let machine = Live::new((None, None), false, self.settings.resolve_timeout).by_image(found);
         let witness = Witness::new(&facts, &machine);
         // The reference knows names and users before it begins. The wrapper asks when it must, and its
         // log and its traps know what was asked: that is what an explanation has to show.
@@ -90,8 +94,7 @@ impl Case<'_> {
             Form::Explain | Form::Json => facts.fresh(process::pid(), &witness, self.settings.paranoid),
         };
         let (facility, always) = (self.settings.facility, self.settings.resolve == Resolve::Always);
-        let Settings { hosts_allow, hosts_deny, .. } = self.settings;
-        let tables = || (TextTable::new(hosts_allow), TextTable::new(hosts_deny));
+        let tables = || (RuleTable::new(hosts_allow, found), RuleTable::new(hosts_deny, found));
         let early = |why: &str| refusal(&request, facility, vec![Entry::new(Level::Err, why)]);
         let story = if self.refuses {
             early("error: every connection is refused: tcpd.conf cannot be obeyed")
@@ -104,7 +107,8 @@ impl Case<'_> {
         witness.take();
         let limits = Limits::of(self.settings);
         let (mut allow, mut deny) = tables();
-        let mut explanation = || explain(&story, (&mut allow, &mut deny), (&facts, &witness), limits);
+        let mut explanation =
+            || explain(&story, (&mut allow, &mut deny), (&facts, &witness), limits).by_image(&image);
         let page = match self.inquiry.form {
             Form::Lines => lines::print(&facts, &story),
             Form::Explain => {

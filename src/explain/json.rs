@@ -32,6 +32,8 @@ pub fn object(explanation: &Explanation<'_>, warnings: &[Vec<u8>]) -> Value {
         "daemon": text(facts.daemon.as_ref()),
         "client": client,
         "server": host(&facts.server, facts.ports.server),
+        "image": explanation.image.as_ref().ok().map(|path| path.to_string_lossy()),
+        "image_not_used": explanation.image.as_ref().err(),
         "warnings": warnings.iter().map(|line| text(line)).collect::<Vec<_>>(),
         "tables": explanation.tables.iter().map(|search| table(search, explanation)).collect::<Vec<_>>(),
         "options": options(explanation),

@@ -154,6 +154,11 @@ fn facts(explanation: &Explanation<'_>, screen: &mut Screen) {
     screen.row("service", Look::Plain, facts.daemon.as_ref());
     screen.row("client", Look::Plain, &[user, end(&facts.client, facts.ports.client)].concat());
     screen.row("server", Look::Plain, &end(&facts.server, facts.ports.server));
+    let rules = match &explanation.image {
+        Ok(path) => format!("by the image {}", path.display()),
+        Err(why) => format!("by their text: {why}"),
+    };
+    screen.row("rules", Look::Plain, rules.as_bytes());
 }
 
 fn table(search: &Search, screen: &mut Screen) {

@@ -40,7 +40,7 @@ const LIST_MAX: u64 = 1 << 26;
 const PROGRAMS: [&str; 6] = ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"];
 
 pub struct World {
-    live: Live,
+    live: Live<'static>,
     /// Addresses are looked up, too.
     addresses: bool,
     hosts: HashMap<Vec<u8>, (Vec<Saying>, usize)>,

@@ -3,9 +3,13 @@
 //! A rule file may be a FIFO that nobody writes to, a directory, a device. It is opened non-blocking
 //! and then looked at through the open descriptor, so that what was checked is what is read.
 
-use std::fs::{File, Metadata, OpenOptions};
+use nix::fcntl::{OFlag, openat};
+use nix::sys::stat::Mode;
+use std::ffi::{CString, OsString};
+use std::fs::{DirBuilder, File, Metadata, OpenOptions, Permissions};
 use std::io;
-use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 /// What a path led to.
@@ -36,6 +40,12 @@ impl Stamp {
         }
     }
 
+    /// As numbers: device, inode, size, change time.
+    pub fn numbers(&self) -> [u64; 5] {
+        let (seconds, nanoseconds) = self.changed;
+        [self.device, self.inode, self.size, seconds.cast_unsigned(), nanoseconds.cast_unsigned()]
+    }
+
     /// The stamp of an open file as it is now.
     pub fn now(file: &File) -> io::Result<Stamp> {
         file.metadata().map(|meta| Stamp::of(&meta))
@@ -55,8 +65,7 @@ pub fn open(path: &Path) -> io::Result<Opened> {
     if meta.is_file() {
         return Ok(Opened::Regular(file, Stamp::of(&meta)));
     }
-    let null = std::fs::metadata("/dev/null").is_ok_and(|null| null.rdev() == meta.rdev());
-    if meta.file_type().is_char_device() && null {
+    if is_null(&meta) {
         return Ok(Opened::Nothing);
     }
     Err(if meta.is_dir() {
@@ -64,6 +73,46 @@ pub fn open(path: &Path) -> io::Result<Opened> {
     } else {
         io::Error::other("Not a regular file")
     })
+}
+
+/// What a path leads to, without opening it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Found {
+    Regular(Stamp),
+    /// Nothing there, or the null device.
+    Nothing,
+    Other,
+}
+
+/// Looks at a path as [`open`] would.
+pub fn find(path: &Path) -> io::Result<Found> {
+    match std::fs::metadata(path) {
+        Ok(meta) if meta.is_file() => Ok(Found::Regular(Stamp::of(&meta))),
+        Ok(meta) if is_null(&meta) => Ok(Found::Nothing),
+        Ok(_) => Ok(Found::Other),
+        Err(cause) if cause.kind() == io::ErrorKind::NotFound => Ok(Found::Nothing),
+        Err(cause) => Err(cause),
+    }
+}
+
+fn is_null(meta: &Metadata) -> bool {
+    let null = std::fs::metadata("/dev/null").is_ok_and(|null| null.rdev() == meta.rdev());
+    meta.file_type().is_char_device() && null
+}
+
+/// Opens a regular file for reading, and the directory that it is in, so that both can be looked at as
+/// they are. A symbolic link is not followed to the file.
+pub fn open_beside(path: &Path) -> io::Result<(File, File)> {
+    let name = path.file_name().ok_or(io::ErrorKind::NotFound)?;
+    let above = path.parent().filter(|above| !above.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let flags = libc::O_PATH | libc::O_DIRECTORY | libc::O_CLOEXEC;
+    let directory = OpenOptions::new().read(true).custom_flags(flags).open(above)?;
+    let flags = OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
+    let file = File::from(openat(&directory, name, flags | OFlag::O_RDONLY, Mode::empty())?);
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::other("Not a regular file"));
+    }
+    Ok((directory, file))
 }
 
 /// Why an open file is not to be trusted with the security of this machine, if so: it belongs to
@@ -106,6 +155,89 @@ pub fn changeable(path: &Path, caller: u32) -> Option<(PathBuf, &'static str)> {
         };
         Some((path.to_path_buf(), why))
     })
+}
+
+/// Whether everybody may read what a path leads to: the file's rights say so for all alike, no list of
+/// further rights is attached to it, and every directory above it may be passed.
+pub fn is_readable_by_all(path: &Path) -> bool {
+    let Ok(real) = std::fs::canonicalize(path) else { return false };
+    let has = |path: &Path, bits: u32| {
+        std::fs::metadata(path).is_ok_and(|meta| meta.mode() & bits == bits) && !has_further_rights(path)
+    };
+    // The way there may lead through symbolic links in directories that not everybody may pass.
+    let above =
+        |path: &Path| path.ancestors().skip(1).all(|above| above.as_os_str().is_empty() || has(above, 0o111));
+    has(&real, 0o444) && above(&real) && above(path)
+}
+
+/// Whether a POSIX access control list is attached; where nobody can say, yes.
+fn has_further_rights(path: &Path) -> bool {
+    let Ok(path) = CString::new(path.as_os_str().as_bytes()) else { return true };
+    // SAFETY: both names are NUL-terminated, and with a size of 0 nothing is written.
+    let size = unsafe {
+        libc::getxattr(path.as_ptr(), c"system.posix_acl_access".as_ptr(), std::ptr::null_mut(), 0)
+    };
+    let none = [Some(libc::ENODATA), Some(libc::EOPNOTSUPP)];
+    size >= 0 || !none.contains(&io::Error::last_os_error().raw_os_error())
+}
+
+/// A file in the making, beside the one whose place it will take. Dropped before that, it is gone.
+pub struct NewFile {
+    file: File,
+    path: PathBuf,
+    target: PathBuf,
+    placed: bool,
+}
+
+impl NewFile {
+    /// Makes a file that nobody else may read yet, in the directory of `target`, which is made if only
+    /// it is missing.
+    pub fn beside(target: &Path) -> io::Result<NewFile> {
+        let name = target.file_name().ok_or(io::ErrorKind::InvalidInput)?;
+        let above = target.parent().filter(|above| !above.as_os_str().is_empty());
+        if let Some(above) = above
+            && let Err(cause) = DirBuilder::new().mode(0o755).create(above)
+            && cause.kind() != io::ErrorKind::AlreadyExists
+        {
+            return Err(cause);
+        }
+        for count in 0..100 {
+            let mut own = OsString::from(".");
+            own.push(name);
+            own.push(format!(".{}.{count}", std::process::id()));
+            let path = target.with_file_name(own);
+            let flags = libc::O_NOFOLLOW | libc::O_CLOEXEC;
+            match OpenOptions::new().write(true).create_new(true).mode(0o600).custom_flags(flags).open(&path)
+            {
+                Ok(file) => return Ok(NewFile { file, path, target: target.to_path_buf(), placed: false }),
+                Err(cause) if cause.kind() == io::ErrorKind::AlreadyExists => {}
+                Err(cause) => return Err(cause),
+            }
+        }
+        Err(io::ErrorKind::AlreadyExists.into())
+    }
+
+    pub fn as_file(&self) -> &File {
+        &self.file
+    }
+
+    /// Gives it its rights, has it on disk, and puts it in the place of the other.
+    pub fn put_in_place(mut self, mode: u32) -> io::Result<()> {
+        self.file.set_permissions(Permissions::from_mode(mode))?;
+        self.file.sync_all()?;
+        std::fs::rename(&self.path, &self.target)?;
+        self.placed = true;
+        let above = self.target.parent().filter(|above| !above.as_os_str().is_empty());
+        File::open(above.unwrap_or(Path::new(".")))?.sync_all()
+    }
+}
+
+impl Drop for NewFile {
+    fn drop(&mut self) {
+        if !self.placed {
+            let _ = std::fs::remove_file(&self.path);
+        }
+    }
 }
 
 /// Where a byte first stands in a text. The C library's search: it has chosen its instructions by the

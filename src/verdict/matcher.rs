@@ -95,6 +95,7 @@ pub struct Matcher<'r> {
     /// Bare IPv6 addresses that match answer in two ways.
     pub bare_in_doubt: Cell<bool>,
     noticed: RefCell<Vec<What>>,
+    doubts_before: usize,
     /// The pattern files that are being read, outermost first.
     files: RefCell<Vec<Vec<u8>>>,
     files_opened: Cell<usize>,
@@ -109,6 +110,7 @@ impl<'r> Matcher<'r> {
             bare_in_doubt: Cell::new(false),
             files_opened: Cell::new(0),
             noticed: RefCell::default(),
+            doubts_before: request.doubts_waiting(),
             files: RefCell::default(),
         }
     }
@@ -118,7 +120,8 @@ impl<'r> Matcher<'r> {
         for what in self.noticed.take() {
             remarks.push(Problem::at(line.place(None), Weight::Error, what));
         }
-        for doubt in self.request.take_doubts() {
+        // Who asked for a name before the search did not do so for this rule.
+        for doubt in self.request.take_doubts_behind(self.doubts_before) {
             remarks.push(Problem::at(line.place(None), Weight::Warning, What::Name(doubt)));
         }
     }

@@ -108,7 +108,7 @@ impl Ask for Scripted {
 }
 
 /// The asker of this machine's files and accounts; no name is ever looked up through it.
-fn machine() -> Live {
+fn machine() -> Live<'static> {
     Live::new((None, None), false, std::time::Duration::from_secs(1))
 }
 
