@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 pub mod tcpdchk;
+pub mod tcpdcompile;
 
 use crate::settings::LogTo;
 use clap::{Arg, ArgAction, Command, value_parser};

@@ -47,6 +47,8 @@
 //! | | `bin/try-from.rs` | what does this machine know of a caller? |
 //! | | `bin/safe_finger.rs` | finger for booby traps: limited, cleaned, nobody |
 //! | | `bin/tcpdmatch.rs` | the same way to a verdict, told instead of gone |
+//! | | [`invocation::tcpdcompile`] | how was the compiler called? |
+//! | | `bin/tcpdcompile.rs` | the compiler: settings, image, status |
 //! | | [`invocation::tcpdchk`] | how was the checker called? |
 //! | | `bin/tcpdchk.rs` | the checker: services, settings, tables, count |
 //!
