@@ -9,6 +9,7 @@
 pub mod tcpdchk;
 pub mod tcpdcompile;
 
+use crate::listen::Limits;
 use crate::settings::LogTo;
 use clap::{Arg, ArgAction, Command, value_parser};
 use std::ffi::{OsStr, OsString};
@@ -36,9 +37,29 @@ pub struct Invocation {
     pub log: Option<LogTo>,
     /// The compiled image, or none at all, where one of it is said.
     pub image: Option<Option<PathBuf>>,
-    /// Where to listen; nothing: the connection is on descriptor 0.
-    pub listen: Vec<SocketAddr>,
-    pub connections_max: usize,
+    /// Where to listen; no door: the connection is on descriptor 0.
+    pub listen: Vec<Door>,
+    pub limits: Limits,
+}
+
+/// Where connections come from, if there is no inetd.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Door {
+    Address(SocketAddr),
+    /// The sockets that the service manager left open.
+    Systemd,
+}
+
+impl Door {
+    fn named(text: &str) -> Result<Door, &'static str> {
+        match text {
+            "systemd" => Ok(Door::Systemd),
+            _ => text
+                .parse()
+                .map(Door::Address)
+                .map_err(|_| "ADDR:PORT is wanted, an IPv6 ADDR in brackets, or systemd"),
+        }
+    }
 }
 
 impl Invocation {
@@ -46,6 +67,15 @@ impl Invocation {
     pub fn path(&self, directory: &Path) -> PathBuf {
         // A relative name with ".." in it stays what inetd.conf says.
         directory.join(&self.server)
+    }
+
+    /// The addresses to listen on, beside sockets that listen already.
+    pub fn addresses(&self) -> Vec<SocketAddr> {
+        let address = |door: &Door| match door {
+            Door::Address(address) => Some(*address),
+            Door::Systemd => None,
+        };
+        self.listen.iter().filter_map(address).collect()
     }
 }
 
@@ -89,7 +119,7 @@ fn for_server(server: OsString, rest: &[OsString], daemon: Option<OsString>) -> 
         log: None,
         image: None,
         listen: Vec::new(),
-        connections_max: CONNECTIONS_MAX,
+        limits: Limits { connections: CONNECTIONS_MAX, per_client: None },
     }
 }
 
@@ -122,14 +152,18 @@ fn command_line(argv: &[OsString], privileged: bool) -> Result<Invocation, Inste
     }
     let rest: Vec<_> = matches.get_many::<OsString>("arguments").into_iter().flatten().cloned().collect();
     let invocation = for_server(server, &rest, matches.get_one::<OsString>("daemon").cloned());
+    let number = |name: &str| matches.get_one::<usize>(name).copied();
     Ok(Invocation {
         config: path("config"),
         allow: path("allow"),
         deny: path("deny"),
         log: matches.get_one::<LogTo>("log").copied(),
         image: path("image").map(image_named),
-        listen: matches.get_many::<SocketAddr>("listen").into_iter().flatten().copied().collect(),
-        connections_max: matches.get_one::<usize>("max-connections").copied().unwrap_or(CONNECTIONS_MAX),
+        listen: matches.get_many::<Door>("listen").into_iter().flatten().copied().collect(),
+        limits: Limits {
+            connections: number("max-connections").unwrap_or(CONNECTIONS_MAX),
+            per_client: number("max-per-client"),
+        },
         ..invocation
     })
 }
@@ -154,6 +188,9 @@ In a systemd.service(5) of a socket with Accept=yes:
 With no inetd at all:
   tcpd --listen 0.0.0.0:21 -- /usr/sbin/vsftpd
 
+The same on the socket of a systemd.socket(5) with Accept=no:
+  tcpd --listen systemd -- /usr/sbin/vsftpd
+
 Rules: hosts_access(5), hosts_options(5). Settings: tcpd.conf(5). More: tcpd(8).";
 
 fn command() -> Command {
@@ -162,18 +199,17 @@ fn command() -> Command {
     };
     let log = |text: &str| LogTo::named(text.as_bytes()).ok_or("syslog or stderr is wanted");
     let count = |text: &str| text.parse().ok().filter(|&n: &usize| n > 0).ok_or("a number above 0 is wanted");
-    let address =
-        |text: &str| text.parse::<SocketAddr>().map_err(|_| "ADDR:PORT is wanted, an IPv6 ADDR in brackets");
     let server = value_parser!(OsString);
     Command::new(OWN_NAME)
         .version(env!("CARGO_PKG_VERSION"))
         .about(ABOUT)
         .after_help(AFTER)
         .override_usage(
-            "tcpd [OPTIONS] [--] /path/server [ARGS]...\n       tcpd --listen ADDR:PORT [OPTIONS] -- /path/server [ARGS]...",
+            "tcpd [OPTIONS] [--] /path/server [ARGS]...\n       tcpd --listen ADDR:PORT|systemd [OPTIONS] -- /path/server [ARGS]...",
         )
-        .arg(Arg::new("listen").long("listen").value_name("ADDR:PORT").action(ArgAction::Append).value_parser(address).help("Accept connections here; may be given several times"))
+        .arg(Arg::new("listen").long("listen").value_name("ADDR:PORT|systemd").action(ArgAction::Append).value_parser(Door::named).help("Accept connections here, or on the sockets of a systemd.socket(5); may be given several times"))
         .arg(Arg::new("max-connections").long("max-connections").value_name("N").value_parser(count).requires("listen").help("Serve at most N at once, the others wait [default: 256]"))
+        .arg(Arg::new("max-per-client").long("max-per-client").value_name("N").value_parser(count).requires("listen").help("Serve at most N of one client at once, close the others"))
         .arg(file("allow", "Rules that grant, instead of /etc/hosts.allow"))
         .arg(file("deny", "Rules that refuse, instead of /etc/hosts.deny"))
         .arg(Arg::new("daemon").long("daemon").value_name("NAME").value_parser(server.clone()).help("Name of the service in rules and log, instead of the server's"))
@@ -231,12 +267,20 @@ mod tests {
         let i = call(&["tcpd", "--listen", "[::1]:79", "--listen", "127.0.0.1:79", "--", "/x/y", "--z"])
             .expect("parses");
         assert_eq!((i.listen.len(), i.arguments.len()), (2, 2));
+        assert_eq!(i.limits, Limits { connections: CONNECTIONS_MAX, per_client: None });
+        let i = call(&["tcpd", "--listen", "systemd", "--max-per-client", "3", "--max-connections=9", "/x"])
+            .expect("parses");
+        assert_eq!(i.listen, [Door::Systemd]);
+        assert_eq!(i.limits, Limits { connections: 9, per_client: Some(3) });
         for wrong in [
             &["tcpd"][..],
             &["tcpd", "--alow", "x", "/y"],
             &["tcpd", "--log", "x", "/y"],
             &["tcpd", "--listen", "79", "/y"],
+            &["tcpd", "--listen", "Systemd", "/y"],
             &["tcpd", "--max-connections", "5", "/y"],
+            &["tcpd", "--max-per-client", "5", "/y"],
+            &["tcpd", "--listen", "systemd", "--max-per-client", "0", "/y"],
         ] {
             assert!(matches!(call(wrong), Err(Instead::Usage(_))), "{wrong:?}");
         }

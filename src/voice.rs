@@ -12,7 +12,10 @@ use crate::sys::syslog::{Message, PATIENCE, Syslog, timestamp};
 use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
-use std::time::Instant;
+use std::time::{Duration, Instant};
+
+/// How long a line may take when all patience is gone.
+const LEAST_PATIENCE: Duration = Duration::from_millis(1);
 
 /// Who speaks: the name in front of the process id, which is the daemon's.
 #[derive(Clone, Debug)]
@@ -24,7 +27,7 @@ pub struct Speaker {
 /// Where lines go.
 enum Channel {
     Syslog(Syslog),
-    Stderr(File, Speaker),
+    Stderr { file: File, speaker: Speaker, patience: Duration },
 }
 
 /// A channel and the severities of this connection.
@@ -43,7 +46,7 @@ impl Voice {
     /// Speaks on a descriptor that is known to be no client (`process::own_copy`).
     pub fn to_stderr(fd: OwnedFd, speaker: &Speaker) -> Voice {
         let speaker = Speaker { tag: safe(&speaker.tag), pid: speaker.pid };
-        Voice::on(Channel::Stderr(File::from(fd), speaker))
+        Voice::on(Channel::Stderr { file: File::from(fd), speaker, patience: PATIENCE })
     }
 
     fn on(channel: Channel) -> Voice {
@@ -68,12 +71,15 @@ impl Voice {
                 let facility = priority.facility.unwrap_or(0);
                 syslog.send(Message { facility, level: priority.level, text: &text });
             }
-            Channel::Stderr(file, speaker) => {
+            Channel::Stderr { file, speaker, patience } => {
                 let head = format!("[{}]: ", speaker.pid);
                 let parts =
                     [timestamp().as_bytes(), b" ", &speaker.tag, head.as_bytes(), &text, b"\n"].concat();
-                // A reader that is gone, or does not read, changes no verdict.
-                let _ = write_until(file.as_fd(), &parts, Instant::now() + PATIENCE);
+                // A reader that is gone, or does not read, changes no verdict, and is waited for once.
+                let begun = Instant::now();
+                if write_until(file.as_fd(), &parts, begun + (*patience).max(LEAST_PATIENCE)).is_err() {
+                    *patience = patience.saturating_sub(begun.elapsed());
+                }
             }
         }
     }
@@ -89,4 +95,30 @@ fn safe(tag: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(tag.len());
     escape(tag, b"[]:", &mut out);
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Read;
+
+    #[test]
+    fn a_reader_that_sleeps_is_waited_for_once() {
+        let (mut reader, writer) = std::io::pipe().expect("a pipe");
+        let speaker = Speaker { tag: b"d".to_vec(), pid: 1 };
+        let mut voice = Voice::to_stderr(writer.into(), &speaker);
+        let line = Entry::new(Level::Info, [b'x'; 1000]);
+        let begun = Instant::now();
+        for _ in 0..400 {
+            voice.say(&line);
+        }
+        assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+        let mut whole = vec![0; 50 * 1024];
+        reader.read_exact(&mut whole).expect("what was taken");
+        voice.say(&Entry::new(Level::Info, "awake"));
+        drop(voice);
+        let mut rest = Vec::new();
+        reader.read_to_end(&mut rest).expect("the rest");
+        assert!(rest.ends_with(b" d[1]: awake\n"), "it is spoken to again");
+    }
 }

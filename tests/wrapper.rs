@@ -3,64 +3,19 @@
 //!
 //! What needs root, inetd, syslogd, DNS or other people's servers is in `tests/real`.
 
+#[path = "common/running.rs"]
+mod running;
+
+use running::{PATIENCE, Scratch, TCPD, rules};
 use std::ffi::OsString;
 use std::fs;
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStderr, Command, Output, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
-
-const TCPD: &str = env!("CARGO_BIN_EXE_tcpd");
-/// No test waits longer than this for what should come at once.
-const PATIENCE: Duration = Duration::from_secs(20);
-
-/// A directory of its own for a test's files, gone with it.
-struct Scratch(PathBuf);
-
-impl Scratch {
-    fn new() -> Scratch {
-        static NEXT: AtomicU32 = AtomicU32::new(0);
-        let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR"))
-            .join(format!("wrapper-{}-{number}", std::process::id()));
-        fs::create_dir_all(&path).expect("a scratch directory");
-        Scratch(path)
-    }
-
-    fn file(&self, name: &str, text: impl AsRef<[u8]>) -> PathBuf {
-        let path = self.0.join(name);
-        fs::write(&path, text).expect("writes");
-        path
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.0.join(name)
-    }
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
-}
-
-/// The options that name a test's rule files and nothing of the machine's.
-fn rules(scratch: &Scratch, allow: &str, deny: &str) -> Vec<OsString> {
-    let conf = scratch.file("tcpd.conf", "");
-    make_private(&conf);
-    let (allow, deny) = (scratch.file("allow", allow), scratch.file("deny", deny));
-    let pairs = [("--allow", allow), ("--deny", deny), ("--config", conf)];
-    pairs.into_iter().flat_map(|(option, path)| [OsString::from(option), path.into_os_string()]).collect()
-}
-
-fn make_private(path: &Path) {
-    use std::os::unix::fs::PermissionsExt;
-    fs::set_permissions(path, fs::Permissions::from_mode(0o600)).expect("chmod");
-}
 
 /// Runs tcpd once on one end of a connection. What the client got, and what was logged.
 fn once(options: &[OsString], server: &[&str]) -> (String, String) {
@@ -99,67 +54,6 @@ fn log_of(output: &Output) -> String {
     let text = String::from_utf8_lossy(&output.stderr);
     let line = |line: &str| line.split_once("]: ").map_or(line.to_owned(), |(_, text)| text.to_owned());
     text.lines().map(line).collect::<Vec<_>>().join("\n")
-}
-
-/// A running `tcpd --listen`.
-struct Listening {
-    child: Child,
-    log: BufReader<ChildStderr>,
-    address: SocketAddr,
-}
-
-impl Listening {
-    fn start(options: &[OsString], server: &[&str]) -> Listening {
-        let mut child = Command::new(TCPD)
-            .arg0("tcpd")
-            .args(["--log", "stderr", "--listen", "127.0.0.1:0"])
-            .args(options)
-            .arg("--")
-            .args(server)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("starts");
-        let mut log = BufReader::new(child.stderr.take().expect("piped"));
-        let mut line = String::new();
-        log.read_line(&mut line).expect("says where it listens");
-        let address = line.trim().rsplit(' ').next().expect("an address").parse().expect("an address");
-        Listening { child, log, address }
-    }
-
-    fn connect(&self) -> TcpStream {
-        let client = TcpStream::connect(self.address).expect("connects");
-        client.set_read_timeout(Some(PATIENCE)).expect("a socket");
-        client
-    }
-
-    /// What a client gets that says nothing.
-    fn greeting(&self) -> String {
-        let mut client = self.connect();
-        client.shutdown(std::net::Shutdown::Write).expect("a socket");
-        let mut got = String::new();
-        let _ = client.read_to_string(&mut got);
-        got
-    }
-
-    fn line(&mut self) -> String {
-        let mut line = String::new();
-        self.log.read_line(&mut line).expect("a line");
-        line.split_once("]: ").map_or(line.clone(), |(_, text)| text.trim().to_owned())
-    }
-
-    fn signal(&self, signal: &str) {
-        let status = Command::new("kill").args([signal, &self.child.id().to_string()]).status();
-        assert!(status.expect("kill").success());
-    }
-}
-
-impl Drop for Listening {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
 }
 
 #[test]
@@ -326,18 +220,6 @@ fn a_log_without_a_reader_changes_nothing() {
     }
 }
 
-/// As the first process of a container the listener meets orphans that are not its own; they, and
-/// children that die of unusual signals, leave the count right.
-#[test]
-fn a_child_that_dies_of_a_realtime_signal_is_counted() {
-    let scratch = Scratch::new();
-    let options = [rules(&scratch, "", ""), vec!["--max-connections".into(), "1".into()]].concat();
-    let listening = Listening::start(&options, &["/bin/sh", "-c", "echo served; kill -40 $$"]);
-    for visit in 0..3 {
-        assert_eq!(listening.greeting(), "served\n", "visit {visit}");
-    }
-}
-
 #[test]
 fn strict_reads_tables_to_their_end() {
     let scratch = Scratch::new();
@@ -446,53 +328,6 @@ fn a_unix_socket_is_called_localhost() {
     let mut got = String::new();
     client.read_to_string(&mut got).expect("closed");
     assert_eq!((got.as_str(), log_of(&output).as_str()), ("served\n", "connect from localhost (localhost)"));
-}
-
-#[test]
-fn the_listener_serves_and_obeys_new_rules_at_once() {
-    let scratch = Scratch::new();
-    let mut listening = Listening::start(&rules(&scratch, "", ""), &["/bin/echo", "served"]);
-    assert_eq!(listening.greeting(), "served\n");
-    assert_eq!(listening.line(), "connect from 127.0.0.1 (127.0.0.1)");
-    scratch.file("deny", "echo: 127.\n");
-    assert_eq!(listening.greeting(), "");
-    assert_eq!(listening.line(), "refused connect from 127.0.0.1 (127.0.0.1)");
-    scratch.file("deny", "echo: 127.: twist echo trapped\n");
-    assert_eq!(listening.greeting(), "trapped\n");
-}
-
-#[test]
-fn a_stopped_listener_leaves_its_children_alone() {
-    for signal in ["-TERM", "-INT"] {
-        let scratch = Scratch::new();
-        let mut listening = Listening::start(&rules(&scratch, "", ""), &["/bin/cat"]);
-        let mut client = listening.connect();
-        client.write_all(b"one\n").expect("sends");
-        let mut lines = BufReader::new(client.try_clone().expect("a descriptor")).lines();
-        assert_eq!(lines.next().expect("echoed").expect("reads"), "one");
-        listening.signal(signal);
-        assert!(listening.child.wait().expect("ends").success());
-        assert!(TcpStream::connect(listening.address).is_err(), "nobody listens");
-        client.write_all(b"two\n").expect("sends");
-        assert_eq!(lines.next().expect("echoed").expect("reads"), "two", "the child goes on");
-    }
-}
-
-#[test]
-fn no_more_are_served_at_once_than_was_said() {
-    let scratch = Scratch::new();
-    let options = [rules(&scratch, "", ""), vec!["--max-connections".into(), "1".into()]].concat();
-    let listening = Listening::start(&options, &["/bin/cat"]);
-    let mut first = listening.connect();
-    first.write_all(b"x\n").expect("sends");
-    assert_eq!(first.read(&mut [0; 10]).expect("echoed"), 2);
-    let mut second = listening.connect();
-    second.write_all(b"y\n").expect("sends");
-    second.set_read_timeout(Some(Duration::from_millis(300))).expect("a socket");
-    assert!(second.read(&mut [0; 10]).is_err(), "it waits");
-    drop(first);
-    second.set_read_timeout(Some(PATIENCE)).expect("a socket");
-    assert_eq!(second.read(&mut [0; 10]).expect("echoed"), 2, "its turn came");
 }
 
 /// A rule file that is replaced over and over is read whole each time: old or new, never neither.

@@ -18,8 +18,8 @@ use std::time::Duration;
 use wrap::actions::{Outcome, RealHands, settle};
 use wrap::error::Error;
 use wrap::facts::{DaemonName, Fact, Request, Side, Transport};
-use wrap::invocation::{Instead, Invocation, OWN_NAME, read};
-use wrap::listen;
+use wrap::invocation::{Door, Instead, Invocation, OWN_NAME, read};
+use wrap::listen::{self, Doors};
 use wrap::logline::{self, Caller, Entry, Level, Line};
 use wrap::lookup::{Live, endpoint, inet, transport};
 use wrap::settings::{self, LogTo, Resolve, Settings};
@@ -63,6 +63,8 @@ fn start() -> i32 {
         Ok(invocation) => invocation,
         Err(instead) => return explain(&instead),
     };
+    // Before any file is opened: the sockets that were left to us are known by their numbers.
+    let handed = invocation.listen.contains(&Door::Systemd).then(listen::systemd::take).transpose();
     let reading = settings::read(invocation.config.as_deref(), process::caller());
     let settings = Settings {
         hosts_allow: invocation.allow.clone().unwrap_or(reading.settings.hosts_allow.clone()),
@@ -74,7 +76,8 @@ fn start() -> i32 {
     let stderr = (settings.log == LogTo::Stderr).then(|| process::own_copy(2)).flatten();
     let voice = || open_voice(&invocation.daemon, stderr.as_ref(), settings.facility);
     report_panics(invocation.daemon.clone(), stderr.as_ref(), settings.facility);
-    let call = Call { invocation: &invocation, settings: &settings, refuses: reading.refuses };
+    let mut call =
+        Call { invocation: &invocation, settings: &settings, refuses: reading.refuses, environment: None };
     let complaints: Vec<_> = reading.problems.iter().flat_map(logline::problem).collect();
     if invocation.listen.is_empty() {
         let mut voice = voice();
@@ -87,8 +90,14 @@ fn start() -> i32 {
         own_voice.say(&Entry::new(Level::Err, "error: every connection would be refused: not listening"));
         return 1;
     }
-    let child = || call.answer(process::standard(0), &mut voice());
-    match listen::run(&invocation.listen, invocation.connections_max, &mut own_voice, child) {
+    let listening = handed.and_then(|handed| {
+        let (sockets, environment) = handed.map(|h| (h.sockets, h.environment)).unzip();
+        call.environment = environment;
+        let doors = Doors { addresses: invocation.addresses(), handed: sockets.unwrap_or_default() };
+        let child = || call.answer(process::standard(0), &mut voice());
+        listen::run(doors, invocation.limits, &mut own_voice, child)
+    });
+    match listening {
         Ok(()) => 0,
         Err(error) => {
             own_voice.say(&Entry::new(Level::Err, format!("error: {error}")));
@@ -143,6 +152,8 @@ struct Call<'a> {
     settings: &'a Settings,
     /// tcpd.conf(5) cannot be obeyed.
     refuses: bool,
+    /// The environment of all that is executed, if it is not our own.
+    environment: Option<Vec<CString>>,
 }
 
 impl Call<'_> {
@@ -208,6 +219,7 @@ impl Call<'_> {
         let mut deny = RuleTable::new(&self.settings.hosts_deny, image.as_ref());
         let mut tables = Tables::new(&mut allow, &mut deny, self.settings.strict);
         let mut hands = RealHands::new(voice, Some(fd));
+        hands.environment.clone_from(&self.environment);
         let is_spoofed = || self.settings.paranoid && request.name(Side::Client) == &Fact::Paranoid;
         let outcome = if self.refuses || is_spoofed() {
             Outcome::Refused

@@ -5,9 +5,10 @@
 
 use super::signals;
 use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{
-    AddressFamily, Backlog, MsgFlags, SockFlag, SockType, SockaddrLike, SockaddrStorage, accept4, bind,
+    AddressFamily, Backlog, MsgFlags, SockFlag, SockType, SockaddrLike, SockaddrStorage, UnixAddr, bind,
     connect, getpeername, getsockname, getsockopt, listen, recv, recvmsg, send, setsockopt, socket, sockopt,
 };
 use std::io;
@@ -287,22 +288,60 @@ pub fn listen_on(address: SocketAddr) -> io::Result<OwnedFd> {
     Ok(listener)
 }
 
-/// The address a listener got, for those who asked for port 0.
-pub fn local_address(fd: BorrowedFd<'_>) -> Option<SocketAddr> {
-    match getsockname::<SockaddrStorage>(fd.as_raw_fd()).map(|address| end(&address)) {
-        Ok(End::Inet(address, _)) => Some(address),
-        _ => None,
+/// Makes a listener of a socket that somebody else opened, or says what it is instead. Whoever shares
+/// it sees it not blocking from now on.
+pub fn make_listener(fd: BorrowedFd<'_>) -> io::Result<()> {
+    if getsockopt(&fd, sockopt::SockType)? != SockType::Stream {
+        return Err(io::Error::other("not a stream socket"));
     }
+    if !getsockopt(&fd, sockopt::AcceptConn)? {
+        return Err(io::Error::other("not a listening socket (with Accept=yes it is a connection)"));
+    }
+    match getsockname::<SockaddrStorage>(fd.as_raw_fd()).map(|address| end(&address))? {
+        End::Inet(..) | End::Local => {}
+        End::Unknown => return Err(io::Error::other("neither an Internet nor a Unix-domain socket")),
+    }
+    let flags = OFlag::from_bits_retain(fcntl(fd, FcntlArg::F_GETFL)?);
+    fcntl(fd, FcntlArg::F_SETFL(flags | OFlag::O_NONBLOCK))?;
+    Ok(())
 }
 
-/// The next connection of a listener; None if there is none after all.
-pub fn accept(listener: BorrowedFd<'_>) -> io::Result<Option<OwnedFd>> {
-    match accept4(listener.as_raw_fd(), SockFlag::SOCK_CLOEXEC) {
-        // SAFETY: accept4 returned a new descriptor that nobody else owns.
-        Ok(raw) => Ok(Some(unsafe { OwnedFd::from_raw_fd(raw) })),
+/// Where a listener listens, for people: the address it got, too, where port 0 was asked for.
+pub fn local_name(fd: BorrowedFd<'_>) -> String {
+    let Ok(address) = getsockname::<SockaddrStorage>(fd.as_raw_fd()) else { return "unknown".to_owned() };
+    if let End::Inet(address, _) = end(&address) {
+        return address.to_string();
+    }
+    let unix = address.as_unix_addr();
+    let path = unix.and_then(UnixAddr::path).map(|path| path.display().to_string());
+    let name = || unix.and_then(UnixAddr::as_abstract).map(|name| format!("@{}", name.escape_ascii()));
+    path.or_else(name).unwrap_or_else(|| "a Unix-domain socket without a name".to_owned())
+}
+
+/// The next connection of a listener, and who called; None if there is none after all.
+pub fn accept(listener: BorrowedFd<'_>) -> io::Result<Option<(OwnedFd, End)>> {
+    // SAFETY: all zeros is a valid value of this plain struct.
+    let mut address: libc::sockaddr_storage = unsafe { std::mem::zeroed() };
+    let mut length = libc::socklen_t::try_from(size_of_val(&address)).unwrap_or(0);
+    let pointer = (&raw mut address).cast::<libc::sockaddr>();
+    // SAFETY: the kernel writes at most `length` bytes to `address`, and the length it has to `length`.
+    let raw = unsafe { libc::accept4(listener.as_raw_fd(), pointer, &raw mut length, libc::SOCK_CLOEXEC) };
+    match Errno::result(raw) {
+        Ok(raw) => {
+            // SAFETY: accept4 returned a new descriptor that nobody else owns.
+            let connection = unsafe { OwnedFd::from_raw_fd(raw) };
+            // SAFETY: `address` is a whole struct, and the kernel filled `length` bytes of it.
+            let caller = unsafe { SockaddrStorage::from_raw(pointer, Some(length)) };
+            Ok(Some((connection, caller.as_ref().map_or(End::Unknown, end))))
+        }
         Err(Errno::EAGAIN | Errno::EINTR | Errno::ECONNABORTED | Errno::EPROTO) => Ok(None),
         Err(error) => Err(error.into()),
     }
+}
+
+/// The user that a process at the other end of a Unix-domain socket had when it called.
+pub fn peer_user(fd: BorrowedFd<'_>) -> Option<u32> {
+    getsockopt(&fd, sockopt::PeerCredentials).ok().map(|credentials| credentials.uid())
 }
 
 /// Waits until one of the descriptors can be read: which of them can.

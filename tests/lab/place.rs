@@ -136,6 +136,20 @@ fn names_from_files() {
     write("/etc/netgroup", "");
 }
 
+/// Gives `lo` one more address.
+pub fn add_address(address: std::net::Ipv6Addr) {
+    let any = socket(AddressFamily::Inet6, SockType::Datagram, SockFlag::SOCK_CLOEXEC, None).unwrap();
+    let index = nix::net::if_::if_nametoindex("lo").unwrap();
+    let request = libc::in6_ifreq {
+        ifr6_addr: libc::in6_addr { s6_addr: address.octets() },
+        ifr6_prefixlen: 128,
+        ifr6_ifindex: index as libc::c_int,
+    };
+    // SAFETY: the call reads the structure, which lives until it returns.
+    let answer = unsafe { libc::ioctl(any.as_raw_fd(), libc::SIOCSIFADDR, &request) };
+    assert_eq!(answer, 0, "{address}: {}", std::io::Error::last_os_error());
+}
+
 fn loopback_up() {
     let any = socket(AddressFamily::Inet, SockType::Datagram, SockFlag::SOCK_CLOEXEC, None).unwrap();
     // SAFETY: `request` is a plain structure for which all zeros is a valid value; both calls

@@ -39,7 +39,11 @@ fn started(lab: &Lab, mut command: Command) -> Running {
 }
 
 fn connect(from: &str) -> TcpStream {
-    let client = connect_from(from.parse().unwrap(), DOOR.parse().unwrap()).unwrap();
+    connect_to(DOOR, from)
+}
+
+fn connect_to(door: &str, from: &str) -> TcpStream {
+    let client = connect_from(from.parse().unwrap(), door.parse().unwrap()).unwrap();
     client.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
     client
 }
@@ -136,6 +140,54 @@ fn max_connections_is_a_limit() {
         let _ = third.write_all(b"six\n");
         third.read_exact(&mut [0; 4]).is_ok()
     }));
+}
+
+/// An answer to a first word, or none.
+fn is_echoed(client: &mut TcpStream) -> bool {
+    client.write_all(b"x").is_ok() && matches!(client.read(&mut [0; 1]), Ok(1))
+}
+
+/// IPv4 in IPv6 clothes is IPv4; of IPv6 a network of 64 bits is one client. The log hears of each once.
+#[test]
+fn max_per_client_knows_a_client_in_other_clothes() {
+    let lab = open_lab!();
+    lab.rules("", "");
+    let addresses = ["2001:db8:0:1::1", "2001:db8:0:1::2", "2001:db8:0:2::1"];
+    for address in addresses {
+        lab::place::add_address(address.parse().unwrap());
+    }
+    let options = ["--listen", "[::]:7004", "--max-per-client", "2"];
+    let _listener = listening(&lab, &options, &["/usr/bin/cat"]);
+    lab.wait_for_port("tcp6", 7004);
+    let [one, other, stranger] = addresses;
+    let mut served = vec![
+        connect_to(DOOR, "127.0.0.2"),
+        connect_to("127.0.0.1:7004", "127.0.0.2"),
+        connect_to("[::1]:7004", one),
+        connect_to("[::1]:7004", other),
+        connect_to("[::1]:7004", stranger),
+    ];
+    assert!(served.iter_mut().all(is_echoed));
+    for _ in 0..3 {
+        for (door, from) in [(DOOR, "127.0.0.2"), ("127.0.0.1:7004", "127.0.0.2"), ("[::1]:7004", one)] {
+            assert!(!is_echoed(&mut connect_to(door, from)), "{from} at {door}");
+        }
+    }
+    assert!(is_echoed(&mut connect_to("[::1]:7004", stranger)));
+    let log = lab.log_until("connect from 2001:db8:0:2::1");
+    let warnings = log.iter().filter(|line| line.tag == "tcpd" && line.priority == 28);
+    let warnings: Vec<_> = warnings.map(|line| line.message.as_str()).collect();
+    assert_eq!(
+        warnings,
+        [
+            "warning: closed a connection from 127.0.0.2: 127.0.0.2 has 2 already",
+            "warning: closed a connection from 2001:db8:0:1::1: 2001:db8:0:1::/64 has 2 already",
+        ]
+    );
+    served.clear();
+    for (door, from) in [("127.0.0.1:7004", "127.0.0.2"), ("[::1]:7004", other)] {
+        assert!(lab::patiently(|| is_echoed(&mut connect_to(door, from))), "{from}: the places are free");
+    }
 }
 
 /// A listener is resident: it stays when the log daemon is stuck, and when it goes and returns.

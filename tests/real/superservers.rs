@@ -98,13 +98,21 @@ fn inetd_datagram_in_tftpd() {
     assert!(of("in.tftpd", &log).contains(&served), "{log:#?}");
 }
 
-fn socket_activated(lab: &Lab, port: u16, arguments: &[&str]) -> Running {
+/// A connection for each process, or the listening socket for one process.
+#[derive(Clone, Copy, PartialEq)]
+enum Accept {
+    Yes,
+    No,
+}
+
+fn socket_activated(lab: &Lab, accept: Accept, port: u16, arguments: &[&str]) -> Running {
     let program = "/usr/bin/systemd-socket-activate";
     lab::need(program, "systemd");
     let stderr = std::fs::File::create(format!("{SCRATCH}/journal")).unwrap();
     let mut command = Command::new(program);
     command
-        .args(["--inetd", "-a", "-l", &format!("127.0.0.1:{port}"), "/usr/sbin/tcpd"])
+        .args(if accept == Accept::Yes { &["--inetd", "-a"][..] } else { &["-E", "KEPT=yes"] })
+        .args(["-l", &format!("127.0.0.1:{port}"), "/usr/sbin/tcpd"])
         .args(arguments)
         .stdin(Stdio::null())
         .stdout(Stdio::null())
@@ -120,7 +128,7 @@ fn socket_activated(lab: &Lab, port: u16, arguments: &[&str]) -> Running {
 fn systemd_socket_activation() {
     let lab = open_lab!();
     lab.rules("in.tw-probe: 127.0.0.2\n", "ALL: ALL\n");
-    let _activate = socket_activated(&lab, 7002, &["/usr/sbin/in.tw-probe", "-l"]);
+    let _activate = socket_activated(&lab, Accept::Yes, 7002, &["/usr/sbin/in.tw-probe", "-l"]);
     assert_eq!(visit("127.0.0.2", "127.0.0.1:7002"), "HELLO FROM DAEMON\n");
     let log = lab.log_until("connect from");
     assert_eq!(of("in.tw-probe", &log), [(30, "connect from 127.0.0.2 (127.0.0.2)")]);
@@ -135,7 +143,7 @@ fn systemd_socket_activation_with_log_on_stderr() {
     let lab = open_lab!();
     lab.rules("in.tw-probe: 127.0.0.2\n", "ALL: ALL\n");
     let server = ["--log", "stderr", "--", "/usr/sbin/in.tw-probe"];
-    let _activate = socket_activated(&lab, 7002, &server);
+    let _activate = socket_activated(&lab, Accept::Yes, 7002, &server);
     assert_eq!(visit("127.0.0.2", "127.0.0.1:7002"), "HELLO FROM DAEMON\n");
     assert_eq!(visit("127.0.0.3", "127.0.0.1:7002"), "");
     let journal = || std::fs::read_to_string(format!("{SCRATCH}/journal")).unwrap();
@@ -146,4 +154,26 @@ fn systemd_socket_activation_with_log_on_stderr() {
     });
     assert!(said, "{}", journal());
     assert_eq!(lab.log(), []);
+}
+
+/// Accept=no: one tcpd for all connections, with the socket that systemd opened.
+#[test]
+fn systemd_hands_over_its_socket() {
+    let lab = open_lab!();
+    lab.rules("in.tw-probe: 127.0.0.2\n", "ALL: ALL\n");
+    let server = ["--listen", "systemd", "--", "/usr/sbin/in.tw-probe", "-l"];
+    let activate = socket_activated(&lab, Accept::No, 7002, &server);
+    assert_eq!(visit("127.0.0.2", "127.0.0.1:7002"), "HELLO FROM DAEMON\n");
+    let log = lab.log_until("connect from");
+    assert_eq!(of("tcpd", &log), [(30, "listening on 127.0.0.1:7002")]);
+    assert_eq!(of("in.tw-probe", &log), [(30, "connect from 127.0.0.2 (127.0.0.2)")]);
+    let report = lab.saw().unwrap();
+    assert!(report.contains("\nenv KEPT=yes\n") && !report.contains("env LISTEN_"), "{report}");
+    let descriptors: Vec<&str> = report.lines().filter(|line| line.starts_with("fd ")).collect();
+    assert_eq!(descriptors, ["fd 0 socket:", "fd 1 socket:", "fd 2 socket:"]);
+
+    assert_eq!(visit("127.0.0.3", "127.0.0.1:7002"), "");
+    let log = lab.log_until("refused");
+    assert_eq!(of("in.tw-probe", &log), [(28, "refused connect from 127.0.0.3 (127.0.0.3)")]);
+    assert_eq!(std::fs::read_to_string(format!("/proc/{}/comm", activate.pid())).unwrap(), "tcpd\n");
 }

@@ -1,0 +1,125 @@
+//! What the tests of a running tcpd share: files of their own, and a listener that ends with its test.
+#![allow(dead_code)]
+
+use std::ffi::OsString;
+use std::fs;
+use std::io::{BufRead, BufReader, Read};
+use std::net::{SocketAddr, TcpStream};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStderr, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+pub const TCPD: &str = env!("CARGO_BIN_EXE_tcpd");
+/// No test waits longer than this for what should come at once.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A directory of its own for a test's files, gone with it.
+pub struct Scratch(pub PathBuf);
+
+impl Scratch {
+    pub fn new() -> Scratch {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR"))
+            .join(format!("wrapper-{}-{number}", std::process::id()));
+        fs::create_dir_all(&path).expect("a scratch directory");
+        Scratch(path)
+    }
+
+    pub fn file(&self, name: &str, text: impl AsRef<[u8]>) -> PathBuf {
+        let path = self.0.join(name);
+        fs::write(&path, text).expect("writes");
+        path
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// The options that name a test's rule files and nothing of the machine's.
+pub fn rules(scratch: &Scratch, allow: &str, deny: &str) -> Vec<OsString> {
+    let conf = scratch.file("tcpd.conf", "");
+    make_private(&conf);
+    let (allow, deny) = (scratch.file("allow", allow), scratch.file("deny", deny));
+    let pairs = [("--allow", allow), ("--deny", deny), ("--config", conf)];
+    pairs.into_iter().flat_map(|(option, path)| [OsString::from(option), path.into_os_string()]).collect()
+}
+
+pub fn make_private(path: &Path) {
+    use std::os::unix::fs::PermissionsExt;
+    fs::set_permissions(path, fs::Permissions::from_mode(0o600)).expect("chmod");
+}
+
+/// A running `tcpd --listen`.
+pub struct Listening {
+    pub child: Child,
+    log: BufReader<ChildStderr>,
+    /// Where it listens first.
+    pub address: SocketAddr,
+}
+
+impl Listening {
+    pub fn start(options: &[OsString], server: &[&str]) -> Listening {
+        let mut command = Command::new(TCPD);
+        command.arg0("tcpd").args(["--log", "stderr", "--listen", "127.0.0.1:0"]).args(options);
+        let mut listening =
+            Listening::run(command.arg("--").args(server).stdin(Stdio::null()).stdout(Stdio::null()));
+        listening.address = listening.bound().parse().expect("an address");
+        listening
+    }
+
+    /// Runs a command that becomes a listener, with the log on its standard error.
+    pub fn run(command: &mut Command) -> Listening {
+        let mut child = command.stderr(Stdio::piped()).spawn().expect("starts");
+        let log = BufReader::new(child.stderr.take().expect("piped"));
+        Listening { child, log, address: SocketAddr::from(([0; 4], 0)) }
+    }
+
+    /// Where it says next that it listens.
+    pub fn bound(&mut self) -> String {
+        let line = self.line();
+        line.strip_prefix("listening on ").unwrap_or_else(|| panic!("{line}")).to_owned()
+    }
+
+    pub fn connect(&self) -> TcpStream {
+        let client = TcpStream::connect(self.address).expect("connects");
+        client.set_read_timeout(Some(PATIENCE)).expect("a socket");
+        client
+    }
+
+    /// What a client gets that says nothing.
+    pub fn greeting(&self) -> String {
+        let mut client = self.connect();
+        client.shutdown(std::net::Shutdown::Write).expect("a socket");
+        let mut got = String::new();
+        let _ = client.read_to_string(&mut got);
+        got
+    }
+
+    pub fn line(&mut self) -> String {
+        let mut line = String::new();
+        self.log.read_line(&mut line).expect("a line");
+        line.split_once("]: ").map_or(line.clone(), |(_, text)| text.trim().to_owned())
+    }
+
+    pub fn signal(&self, signal: &str) {
+        let status = Command::new("kill").args([signal, &self.child.id().to_string()]).status();
+        assert!(status.expect("kill").success());
+    }
+}
+
+impl Drop for Listening {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
