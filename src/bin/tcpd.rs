@@ -23,7 +23,7 @@ use wrap::listen::{self, Doors};
 use wrap::logline::{self, Caller, Entry, Level, Line};
 use wrap::lookup::{Live, endpoint, inet, transport};
 use wrap::settings::{self, LogTo, Resolve, Settings};
-use wrap::sys::{process, socket, syslog};
+use wrap::sys::{file, process, socket, syslog};
 use wrap::tables::image::{Image, RuleTable};
 use wrap::verdict::Tables;
 use wrap::voice::{Speaker, Voice};
@@ -239,7 +239,7 @@ impl Call<'_> {
             return 0;
         }
         let path = self.invocation.path(&self.settings.server_directory);
-        let recursive = process::is_this_program(&path);
+        let recursive = file::is_this_program(&path);
         if outcome == Outcome::Proceed && recursive {
             hands.voice.say(&Entry::new(Level::Err, "error: tcpd is recursively calling itself"));
         }
