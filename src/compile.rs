@@ -254,7 +254,7 @@ impl Making<'_> {
                 }
                 NextWord::End => break,
                 // Whoever gets so far will be told.
-                NextWord::Trouble(_) => {
+                NextWord::Trouble(_) | NextWord::Changed => {
                     draft.always(source, spot);
                     break;
                 }

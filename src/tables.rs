@@ -44,6 +44,9 @@ pub struct TextTable {
     joins: Vec<usize>,
     /// Newlines read so far.
     number: u32,
+    /// Single lines are read, at places that were found when the file had this stamp: whatever is read
+    /// counts only if it still has it.
+    jumps: bool,
 }
 
 enum State {
@@ -125,6 +128,8 @@ enum Found {
     End,
     /// The file ends inside a line, or the line is too long.
     Unfinished,
+    /// The file is not the one in which a place was found.
+    Changed,
     Failed(io::Error),
 }
 
@@ -138,6 +143,7 @@ impl TextTable {
             joined: Vec::new(),
             joins: Vec::new(),
             number: 0,
+            jumps: false,
         }
     }
 
@@ -155,12 +161,14 @@ impl TextTable {
         {
             self.chunk = Chunk::for_jumps(stamp.size);
             self.state = State::Open(file, stamp);
+            self.jumps = true;
         }
         matches!(self.state, State::Open(..))
     }
 
     /// Reads everything from here on.
     fn read_on(&mut self) {
+        self.jumps = false;
         self.chunk.grow();
     }
 
@@ -191,7 +199,11 @@ impl TextTable {
                         return Found::Unfinished;
                     }
                 }
-                match self.chunk.refill(file) {
+                let more = self.chunk.refill(file);
+                if self.jumps && self.changed() {
+                    return Found::Changed;
+                }
+                match more {
                     Ok(true) => continue,
                     Ok(false) if self.joined.is_empty() && self.chunk.unused().is_empty() => {
                         return Found::End;
@@ -262,6 +274,7 @@ impl Table for TextTable {
         let text = match self.find_line() {
             Found::Piece(range) => self.chunk.bytes.get(range).unwrap_or_default(),
             Found::Joined => self.joined.as_slice(),
+            Found::Changed => return self.read_again(),
             Found::End | Found::Unfinished if self.changed() => return self.read_again(),
             Found::End => {
                 self.state = State::Finished;
@@ -284,6 +297,7 @@ impl Table for TextTable {
         self.state = State::Closed;
         self.chunk = Chunk::default();
         self.number = 0;
+        self.jumps = false;
     }
 }
 
@@ -297,6 +311,8 @@ pub struct Words {
     chunk: Chunk,
     /// A word that is not one whole piece of the chunk.
     joined: Vec<u8>,
+    /// Single words are read.
+    jumps: bool,
 }
 
 /// What comes next in a pattern file.
@@ -305,23 +321,25 @@ pub enum NextWord<'w> {
     End,
     /// It cannot be read any further: the reason.
     Trouble(String),
+    /// Single words are read, and the file is not the one in which their places were found.
+    Changed,
 }
 
 impl Words {
     /// Opens a pattern file; None where there is none.
     pub fn open(path: &Path) -> io::Result<Option<Words>> {
-        Words::with(path, Chunk::for_size)
+        Words::with(path, Chunk::for_size, false)
     }
 
     /// Opens a pattern file to read single words of it.
     fn open_to_jump(path: &Path) -> io::Result<Option<Words>> {
-        Words::with(path, Chunk::for_jumps)
+        Words::with(path, Chunk::for_jumps, true)
     }
 
-    fn with(path: &Path, chunk: impl FnOnce(u64) -> Chunk) -> io::Result<Option<Words>> {
+    fn with(path: &Path, chunk: impl FnOnce(u64) -> Chunk, jumps: bool) -> io::Result<Option<Words>> {
         Ok(match open(path)? {
             Opened::Regular(file, stamp) => {
-                Some(Words { file, stamp, chunk: chunk(stamp.size), joined: Vec::new() })
+                Some(Words { file, stamp, chunk: chunk(stamp.size), joined: Vec::new(), jumps })
             }
             Opened::Nothing => None,
         })
@@ -329,6 +347,7 @@ impl Words {
 
     /// Shows each word from here on, after single ones were read.
     fn visit_rest(&mut self, visit: &mut dyn FnMut(&[u8]) -> bool) -> ListEnd {
+        self.jumps = false;
         self.chunk.grow();
         self.visit(visit)
     }
@@ -371,7 +390,11 @@ impl Words {
             if end.is_some() {
                 return NextWord::Word(&self.joined);
             }
-            match self.chunk.refill(&self.file) {
+            let more = self.chunk.refill(&self.file);
+            if self.jumps && Stamp::now(&self.file).map_or(true, |now| now != self.stamp) {
+                return NextWord::Changed;
+            }
+            match more {
                 Ok(true) => {}
                 Ok(false) if self.joined.is_empty() => return NextWord::End,
                 Ok(false) => return NextWord::Word(&self.joined),
@@ -387,6 +410,7 @@ impl Words {
                 NextWord::Word(word) if visit(word) => {}
                 NextWord::Word(_) | NextWord::End => return ListEnd::Read,
                 NextWord::Trouble(why) => return ListEnd::Trouble(why),
+                NextWord::Changed => return ListEnd::Trouble("it changes while it is read".to_owned()),
             }
         }
     }

@@ -151,6 +151,10 @@ fn hash(id: u64, source: u16, key: &Key<'_>, spelled: &mut Vec<u8>) -> u64 {
     xxh3_64_with_seed(spelled, id)
 }
 
+fn hash_of(entry: &[u8; ENTRY]) -> u64 {
+    entry.first_chunk().map_or(0, |hash| u64::from_le_bytes(*hash))
+}
+
 /// The bucket where an entry is at home.
 fn home(hash: u64, homes: u64) -> u64 {
     ((u128::from(hash) * u128::from(homes)) >> 64) as u64
@@ -251,8 +255,11 @@ impl<B: Blocks> Compiled<B> {
         loop {
             let goes_on = self.block(number, |payload| {
                 let mut bytes = Bytes { left: payload, block: number };
-                let (count, more) = (bytes.number(2)?, bytes.number(2)?);
-                for _ in 0..count {
+                let (count, more) = (bytes.small(2)?, bytes.number(2)?);
+                let (entries, _) = bytes.take(count * ENTRY)?.as_chunks::<ENTRY>();
+                let before = entries.partition_point(|entry| hash_of(entry) < wanted);
+                for entry in entries.iter().skip(before) {
+                    let mut bytes = Bytes { left: entry, block: number };
                     let (found, of, spot) = (bytes.number(8)?, bytes.number(2)?, bytes.spot()?);
                     if found > wanted {
                         return Ok(false);

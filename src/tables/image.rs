@@ -226,7 +226,7 @@ impl Image {
                 NextWord::Word(word) if visit(word) => {}
                 NextWord::Word(_) => return Some(ListEnd::Read),
                 NextWord::Trouble(why) => return Some(ListEnd::Trouble(why)),
-                NextWord::End => return None,
+                NextWord::End | NextWord::Changed => return None,
             }
         }
     }
