@@ -17,7 +17,7 @@ use wrap::logline;
 use wrap::rules::compiled::{Role, Source};
 use wrap::settings::{self, Settings};
 use wrap::sys::process;
-use wrap::tables::image::Image;
+use wrap::tables::image::{Image, NotUsed};
 
 const USAGE: u8 = 2;
 
@@ -56,32 +56,45 @@ fn make(call: &Compile, settings: &Settings) -> ExitCode {
     let mut teller = Teller { shows: !call.quiet && stderr().is_terminal(), tells: !call.quiet, open: false };
     let made = compile([&settings.hosts_allow, &settings.hosts_deny], image, &mut teller);
     teller.clear();
-    match made {
-        Ok(_) if call.quiet => ExitCode::SUCCESS,
-        Ok(made) => say(
-            &format!(
-                "{}: {} files, {} entries, {} read for every client, {} bytes, for {}\n",
-                image.display(),
-                made.sources,
-                made.summary.entries,
-                made.summary.rest,
-                made.summary.bytes,
-                if made.public { "everybody" } else { "its owner alone" }
-            ),
-            true,
-        ),
+    let made = match made {
+        Ok(made) => made,
         Err(error) => {
             complain(&format!("error: {error}"));
-            ExitCode::FAILURE
+            return ExitCode::FAILURE;
         }
+    };
+    // An image that nobody uses is not what was wanted.
+    let used = wanted(settings);
+    if let Err(why) = &used {
+        complain(&format!("error: {} was made, but is not used: {}", image.display(), why.words()));
     }
+    if call.quiet {
+        return if used.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
+    }
+    say(
+        &format!(
+            "{}: {} files, {} entries, {} read for every client, {} bytes, for {}\n",
+            image.display(),
+            made.sources,
+            made.summary.entries,
+            made.summary.rest,
+            made.summary.bytes,
+            if made.public { "everybody" } else { "its owner alone" }
+        ),
+        used.is_ok(),
+    )
+}
+
+/// The image as tcpd would use it.
+fn wanted(settings: &Settings) -> Result<Image, NotUsed> {
+    let Settings { hosts_allow, hosts_deny, image, strict, .. } = settings;
+    Image::wanted(image.as_deref(), *strict, (hosts_allow, hosts_deny), process::caller())
 }
 
 /// Says whether tcpd would use the image, and what it was made of.
 fn status(settings: &Settings) -> ExitCode {
-    let Settings { hosts_allow, hosts_deny, image, strict, .. } = settings;
-    let used = Image::wanted(image.as_deref(), *strict, (hosts_allow, hosts_deny), process::caller());
-    let path = image.as_deref().unwrap_or(Path::new("none"));
+    let used = wanted(settings);
+    let path = settings.image.as_deref().unwrap_or(Path::new("none"));
     let mut text = match &used {
         Ok(_) => format!("{}: used\n", path.display()),
         Err(why) => format!("{}: not used: {}\n", path.display(), why.words()),
