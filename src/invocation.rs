@@ -291,7 +291,7 @@ mod tests {
     #[test]
     fn files_are_not_a_stranger_s_to_choose() {
         let argv = |option: &str| ["tcpd", option, "stderr", "/x"].map(OsString::from).to_vec();
-        for option in ["--allow", "--deny", "--config", "--log"] {
+        for option in ["--allow", "--deny", "--config", "--log", "--image"] {
             assert!(matches!(read(argv(option), true), Err(Instead::Usage(_))), "{option}");
         }
         assert!(read(argv("--daemon"), true).is_ok());

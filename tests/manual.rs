@@ -17,9 +17,10 @@ use wrap::settings::{self, KEYS, Settings};
 use wrap::tables::TextTable;
 use wrap::verdict::{Access, Decision, Tables, decide};
 
-const PAGES: [&str; 8] = [
+const PAGES: [&str; 9] = [
     "tcpd.8",
     "tcpdchk.8",
+    "tcpdcompile.8",
     "tcpdmatch.8",
     "try-from.8",
     "safe_finger.8",
@@ -93,6 +94,7 @@ fn every_flag_of_the_help_text_has_its_entry() {
         ("tcpd.8", env!("CARGO_BIN_EXE_tcpd")),
         ("tcpdmatch.8", env!("CARGO_BIN_EXE_tcpdmatch")),
         ("tcpdchk.8", env!("CARGO_BIN_EXE_tcpdchk")),
+        ("tcpdcompile.8", env!("CARGO_BIN_EXE_tcpdcompile")),
     ] {
         flags_agree(page, program);
     }

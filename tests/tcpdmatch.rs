@@ -12,10 +12,13 @@ fn directory() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/explain")
 }
 
+/// What this machine has is not asked: neither its tcpd.conf nor its image.
+const NOTHING_OF_THE_MACHINE: [&str; 4] = ["--config", "/dev/null", "--image", "/nonexistent/rules.img"];
+
 /// Calls tcpdmatch in the directory of the tables, with no tcpd.conf.
 fn call(arguments: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_tcpdmatch"));
-    command.current_dir(directory()).args(["-d", "--config", "/dev/null"]).args(arguments);
+    command.current_dir(directory()).arg("-d").args(NOTHING_OF_THE_MACHINE).args(arguments);
     command.output().expect("tcpdmatch runs")
 }
 
@@ -131,7 +134,7 @@ fn settings_are_obeyed() {
         std::fs::write(&conf, text).expect("settings");
         let output = Command::new(env!("CARGO_BIN_EXE_tcpdmatch"))
             .current_dir(directory())
-            .args(["-d", "--config", &path])
+            .args(["-d", "--config", &path, "--image", "none"])
             .args(facts)
             .output()
             .expect("tcpdmatch runs");
@@ -168,6 +171,6 @@ fn the_readme_shows_what_is_shown() {
     let (command, screen) = session.split_once('\n').expect("the command");
     let (screen, _) = screen.split_once("```").expect("its end");
     let mut tcpdmatch = Command::new(env!("CARGO_BIN_EXE_tcpdmatch"));
-    tcpdmatch.current_dir(root.join("etc")).args(command.split(' ')).args(["--config", "/dev/null"]);
+    tcpdmatch.current_dir(root.join("etc")).args(command.split(' ')).args(NOTHING_OF_THE_MACHINE);
     assert_eq!(said(&tcpdmatch.output().expect("tcpdmatch runs")), screen);
 }

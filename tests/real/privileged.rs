@@ -1,6 +1,6 @@
 //! Can somebody who may start tcpd with more rights than his own choose its files?
 //!
-//! A set-uid-root copy is started by nobody. `--allow`, `--deny`, `--config` and `--log` must be
+//! A set-uid-root copy is started by nobody. `--allow`, `--deny`, `--config`, `--log` and `--image` must be
 //! refused, and the client, who may be his accomplice, learns nothing.
 
 use crate::lab::{self, Lab, Outcome, SCRATCH, Visit};
@@ -26,6 +26,7 @@ fn a_privileged_start_takes_no_options() {
         ["--deny", "/nonexistent"],
         ["--config", configuration.as_str()],
         ["--log", "stderr"],
+        ["--image", open.as_str()],
     ] {
         let arguments = ["tcpd", options[0], options[1], "--", "/usr/sbin/in.tw-probe"];
         let outcome = visit(&lab, &arguments);
