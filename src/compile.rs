@@ -28,7 +28,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// A source must have been left alone for so long.
 pub const SETTLED: Duration = Duration::from_secs(2);
-/// How often it is all done again because a source changed.
+/// How often it is all done again because a source changed, and how often one is waited for.
 const ATTEMPTS_MAX: usize = 10;
 /// How many lines or words there are between two reports of progress.
 const STEP: u64 = 50_000;
@@ -132,8 +132,7 @@ impl Making<'_> {
     /// The state of a file that has been left alone for long enough; None where there is none.
     fn settled(&mut self, path: &Path) -> Result<Option<Stamp>, Error> {
         let cannot = |cause| Error::new("cannot compile", path.display().to_string(), cause);
-        let mut told = false;
-        loop {
+        for attempt in 0..ATTEMPTS_MAX {
             let stamp = match find(path).map_err(cannot)? {
                 Found::Regular(stamp) => stamp,
                 Found::Nothing => return Ok(None),
@@ -151,12 +150,12 @@ impl Making<'_> {
             let Some(wait) = (changed + self.settled).checked_sub(now).filter(|wait| !wait.is_zero()) else {
                 return Ok(Some(stamp));
             };
-            if !told {
+            if attempt == 0 {
                 self.observer.remark(format!("{} has just changed: waiting", path.display()));
-                told = true;
             }
             std::thread::sleep(wait);
         }
+        Err(cannot(io::Error::other("it changes all the time")))
     }
 
     fn table(&mut self, path: &Path, draft: &mut Draft) -> Result<(), Error> {
