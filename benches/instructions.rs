@@ -24,12 +24,13 @@ use std::process::{Command, ExitCode};
 const TOLERANCE: f64 = 0.03;
 
 /// What is counted: a name, and how it is set up. What comes out of that is run once for the count.
-const SCENARIOS: [(&str, fn() -> Work); 3] = [
+const SCENARIOS: [Scenario; 3] = [
     ("decide, 20 rules", || decision(Scene::new("twenty", common::TWENTY))),
     ("decide, 10,000 lines", || decision(Scene::of_lines(10_000))),
     ("decide, pattern file of 10,000", || decision(Scene::of_words(10_000))),
 ];
 
+type Scenario = (&'static str, fn() -> Work);
 type Work = Box<dyn FnMut()>;
 
 fn decision(scene: Scene) -> Work {
