@@ -4,7 +4,7 @@
 use crate::common::TWENTY;
 use crate::field::Field;
 use crate::launcher::{Cost, round};
-use crate::table::{Spread, median, row, table};
+use crate::table::{Spread, median, relative, row, table};
 use crate::visitors::Visits;
 
 /// How many at once, and how many in a round.
@@ -74,7 +74,7 @@ fn under_load(field: &Field, at_once: usize, count: usize) -> Vec<Vec<String>> {
             cells[5] = String::new();
         } else if variants.len() > 2 {
             for value in [wall, cpu] {
-                cells.push(Spread::of(ratio(&added(index, value), &added(2, value))).to_string());
+                cells.push(relative(&added(index, value), &added(2, value)));
             }
         }
         rows.push(cells);
@@ -89,8 +89,4 @@ fn wall(visits: &Visits, at_once: usize) -> f64 {
 
 fn difference(these: &[f64], those: &[f64]) -> Vec<f64> {
     these.iter().zip(those).map(|(this, that)| this - that).collect()
-}
-
-fn ratio(these: &[f64], those: &[f64]) -> Vec<f64> {
-    these.iter().zip(those).map(|(this, that)| this / that).collect()
 }

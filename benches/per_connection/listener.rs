@@ -6,7 +6,7 @@ use crate::common::{CALLER, SERVICE, UNWELCOME, addresses};
 use crate::field::Field;
 use crate::keeper::Kept;
 use crate::lab::patiently;
-use crate::table::{Spread, median, row, table};
+use crate::table::{Spread, median, relative, row, table};
 use crate::visitors::visit;
 use std::fs::{self, File};
 use std::net::{Ipv4Addr, TcpListener};
@@ -57,8 +57,7 @@ pub fn run(field: &Field) -> String {
         cells.extend(cpu[index].iter().map(|each| Spread::of(each.clone()).to_string()));
         if has_reference {
             for (these, those) in cpu[index].iter().zip(&cpu[0]) {
-                let pairs = these.iter().zip(those);
-                cells.push(Spread::of(pairs.map(|(this, that)| this / that).collect()).to_string());
+                cells.push(relative(these, those));
             }
         }
         rows.push(cells);

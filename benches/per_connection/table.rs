@@ -37,6 +37,14 @@ impl fmt::Display for Spread {
     }
 }
 
+/// What these are where those are 1, round by round.
+pub fn relative(these: &[f64], those: &[f64]) -> String {
+    if these == those {
+        return "1".to_owned();
+    }
+    Spread::of(these.iter().zip(those).map(|(this, that)| this / that).collect()).to_string()
+}
+
 /// Columns under a title: the first to the left, all others to the right. Rows may be short.
 pub fn table(title: &str, rows: &[Vec<String>]) -> String {
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
