@@ -58,6 +58,23 @@ fn decide_pattern_file(bencher: Bencher, count: usize) {
     decide(bencher, &Scene::of_words(count), count);
 }
 
+#[divan::bench(args = SIZES, max_time = AT_MOST)]
+fn decide_lines_compiled(bencher: Bencher, count: usize) {
+    decide(bencher, &Scene::of_lines(count).compiled(), count);
+}
+
+#[divan::bench(args = SIZES, max_time = AT_MOST)]
+fn decide_pattern_file_compiled(bencher: Bencher, count: usize) {
+    decide(bencher, &Scene::of_words(count).compiled(), count);
+}
+
+/// From the files to the bytes of an image; what the disk takes is not in it.
+#[divan::bench(args = SIZES, max_time = AT_MOST)]
+fn compile_lines(bencher: Bencher, count: usize) {
+    let scene = Scene::of_lines(count);
+    bencher.counter(ItemsCount::new(count)).bench_local(|| scene.compile());
+}
+
 fn decide(bencher: Bencher, scene: &Scene, count: usize) {
     scene.check();
     bencher.counter(ItemsCount::new(count)).bench_local(|| scene.decide());

@@ -19,15 +19,22 @@ use std::fs;
 use std::hint::black_box;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
+use wrap::rules::compiled::Role;
+use wrap::rules::compiled::draft::Draft;
+use wrap::rules::{Entry, Table};
+use wrap::sys::file::{Found, find};
+use wrap::tables::TextTable;
 
 /// How far a count may be from the one in the file.
 const TOLERANCE: f64 = 0.03;
 
 /// What is counted: a name, and how it is set up. What comes out of that is run once for the count.
-const SCENARIOS: [Scenario; 3] = [
+const SCENARIOS: [Scenario; 5] = [
     ("decide, 20 rules", || decision(Scene::new("twenty", common::TWENTY))),
     ("decide, 10,000 lines", || decision(Scene::of_lines(10_000))),
     ("decide, pattern file of 10,000", || decision(Scene::of_words(10_000))),
+    ("decide, 10,000 lines compiled", || decision(by_the_same_image(Scene::of_lines(10_000)))),
+    ("compile 10,000 lines", || compilation(Scene::of_lines(10_000))),
 ];
 
 type Scenario = (&'static str, fn() -> Work);
@@ -36,6 +43,31 @@ type Work = Box<dyn FnMut()>;
 fn decision(scene: Scene) -> Work {
     scene.check();
     Box::new(move || drop(black_box(scene.decide())))
+}
+
+/// An image like any other, but that its seed is not drawn: where an entry stands depends on the seed, and
+/// how many others are passed on the way to it.
+fn by_the_same_image(scene: Scene) -> Scene {
+    let mut draft = Draft::new(1);
+    for path in scene.tables() {
+        let Found::Regular(stamp) = find(&path).unwrap() else { panic!("{} is no file", path.display()) };
+        let name = path.as_os_str().as_encoded_bytes();
+        let source = draft.source(Role::Table, name, Some(stamp.numbers())).expect("room for it");
+        let mut table = TextTable::new(&path);
+        loop {
+            let spot = table.position();
+            let Entry::Line(_, parsed) = table.next() else { break };
+            draft.line(source, spot, &parsed);
+        }
+    }
+    let mut image = Vec::new();
+    draft.write(0, &mut image).unwrap();
+    common::put(&scene.path("image"), &image);
+    scene
+}
+
+fn compilation(scene: Scene) -> Work {
+    Box::new(move || drop(black_box(scene.compile())))
 }
 
 /// The counter runs while this function does. Its name is the one that valgrind is told, and it must

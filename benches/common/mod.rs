@@ -5,11 +5,14 @@
 use std::fmt::Write;
 use std::fs;
 use std::net::Ipv4Addr;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+use wrap::compile::{self, Observer};
 use wrap::facts::{DaemonName, Endpoint, Request, Transport};
 use wrap::lookup::Live;
-use wrap::tables::TextTable;
+use wrap::sys::process;
+use wrap::tables::image::{Image, RuleTable};
 use wrap::verdict::{Access, Decision, Tables, decide};
 
 /// The service that the rules of a bench are about.
@@ -74,7 +77,34 @@ pub const TWENTY: [&str; 2] = [
      ALL EXCEPT sshd: 203.0.113.9\n",
 ];
 
-/// Rule files of their own, gone with the value.
+/// The bytes of an image of two tables that nobody is changing.
+pub fn compile(tables: [&Path; 2]) -> Vec<u8> {
+    let mut image = Vec::new();
+    let made = compile::write(tables, Duration::ZERO, &mut image, &mut Silent).expect("tables");
+    assert!(made.is_some(), "nobody changes the tables");
+    image
+}
+
+/// Puts an image where it is to be, with rights that it is trusted with.
+pub fn put(path: &Path, image: &[u8]) {
+    fs::write(path, image).unwrap();
+    fs::set_permissions(path, fs::Permissions::from_mode(0o644)).unwrap();
+}
+
+struct Silent;
+
+impl Observer for Silent {
+    fn progress(&mut self, _: &Path, _: u64) {}
+
+    fn remark(&mut self, text: String) {
+        panic!("{text}");
+    }
+}
+
+const SCRATCH: &str = env!("CARGO_TARGET_TMPDIR");
+
+/// Rule files of their own, gone with the value. Their names are relative and of one length: what is
+/// counted must not depend on where these sources are built.
 pub struct Scene {
     directory: PathBuf,
 }
@@ -82,9 +112,9 @@ pub struct Scene {
 impl Scene {
     /// Two tables with these texts.
     pub fn new(name: &str, [allow, deny]: [&str; 2]) -> Scene {
-        let unique = format!("{name}-{}", std::process::id());
-        let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join(unique);
-        fs::create_dir_all(&directory).unwrap();
+        std::env::set_current_dir(SCRATCH).unwrap();
+        let directory = PathBuf::from(format!("{name}-{:07}", std::process::id()));
+        fs::DirBuilder::new().recursive(true).mode(0o755).create(&directory).unwrap();
         let scene = Scene { directory };
         scene.write("hosts.allow", allow);
         scene.write("hosts.deny", deny);
@@ -100,7 +130,8 @@ impl Scene {
     pub fn of_words(count: usize) -> Scene {
         let scene = Scene::new(&format!("words-{count}"), ["", ""]);
         scene.write("list", &words(count));
-        scene.write("hosts.deny", &format!("ALL: {}\n", scene.path("list").display()));
+        let list = Path::new(SCRATCH).join(scene.path("list"));
+        scene.write("hosts.deny", &format!("ALL: {}\n", list.display()));
         scene
     }
 
@@ -112,19 +143,44 @@ impl Scene {
         fs::write(self.path(file), text).unwrap();
     }
 
-    /// What the tables say about `CALLER`, read from the files anew.
+    pub fn tables(&self) -> [PathBuf; 2] {
+        ["hosts.allow", "hosts.deny"].map(|file| self.path(file))
+    }
+
+    /// The bytes of a compiled image.
+    pub fn compile(&self) -> Vec<u8> {
+        compile(self.tables().each_ref().map(PathBuf::as_path))
+    }
+
+    /// The same scene with an image, which is used from now on.
+    pub fn compiled(self) -> Scene {
+        let image = self.compile();
+        put(&self.path("image"), &image);
+        self
+    }
+
+    /// What the tables say about `CALLER`, read from the files anew, by an image if there is one.
     pub fn decide(&self) -> Decision {
-        let live = Live::new((None, None), false, Duration::ZERO);
+        let [allow, deny] = self.tables();
+        let image = Image::open(&self.path("image"), (&allow, &deny), process::caller()).ok();
+        self.decide_by(image.as_ref(), &allow, &deny)
+    }
+
+    fn decide_by(&self, image: Option<&Image>, allow: &Path, deny: &Path) -> Decision {
+        let live = Live::new((None, None), false, Duration::ZERO).by_image(image);
         let ends = (Endpoint::of_ip(CALLER.into(), 50000), Endpoint::of_ip(CALLER.into(), 7979));
         let daemon = DaemonName::stated(SERVICE.as_bytes());
         let request = Request::new(daemon, 1, Transport::Stream, ends, &live);
-        let mut allow = TextTable::new(&self.path("hosts.allow"));
-        let mut deny = TextTable::new(&self.path("hosts.deny"));
+        let (mut allow, mut deny) = (RuleTable::new(allow, image), RuleTable::new(deny, image));
         decide(&mut Tables::new(&mut allow, &mut deny, false), &request)
     }
 
-    /// Makes sure that what is measured is what was meant: every rule is read, none is in doubt.
+    /// Makes sure that what is measured is what was meant: no rule matches, none is in doubt, and an
+    /// image that is there is used.
     pub fn check(&self) {
+        let [allow, deny] = self.tables();
+        let image = Image::open(&self.path("image"), (&allow, &deny), process::caller());
+        assert_eq!(image.is_ok(), self.path("image").exists(), "{:?}", image.err());
         let decision = self.decide();
         assert_eq!((decision.access, decision.remarks.len()), (Access::Permit, 0), "{decision:?}");
     }

@@ -2,7 +2,7 @@
 #![forbid(unsafe_code)]
 
 use crate::common::TWENTY;
-use crate::field::Field;
+use crate::field::{Field, REFERENCE};
 use crate::launcher::{Cost, round};
 use crate::table::{Spread, median, relative, row, table};
 use crate::visitors::Visits;
@@ -43,7 +43,7 @@ fn under_load(field: &Field, at_once: usize, count: usize) -> Vec<Vec<String>> {
         for step in 0..variants.len() {
             // Nobody is always the first.
             let index = (turn + step) % variants.len();
-            let (visits, cost) = round(&variants[index], count, at_once);
+            let (visits, cost) = round(field, &variants[index], count, at_once);
             // The first round fills the caches.
             if turn > 0 {
                 samples[index].push((wall(&visits, at_once), cost));
@@ -72,9 +72,9 @@ fn under_load(field: &Field, at_once: usize, count: usize) -> Vec<Vec<String>> {
         if index == 0 {
             cells[3] = String::new();
             cells[5] = String::new();
-        } else if variants.len() > 2 {
+        } else if let Some(reference) = variants.iter().position(|variant| variant.name == REFERENCE) {
             for value in [wall, cpu] {
-                cells.push(relative(&added(index, value), &added(2, value)));
+                cells.push(relative(&added(index, value), &added(reference, value)));
             }
         }
         rows.push(cells);

@@ -1,8 +1,8 @@
 //! Where it takes place, and what is compared there.
 #![forbid(unsafe_code)]
 
-use crate::common::SERVICE;
-use crate::lab::place::Place;
+use crate::common::{self, SERVICE};
+use crate::lab::place::{Place, overlay, tmpfs};
 use crate::lab::{install, write};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -10,10 +10,14 @@ use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Instant;
+use wrap::tables::image;
 
-/// Of the Debian package tcpd.
-const REFERENCE: &str = "/usr/sbin/tcpd";
+/// What the tables call TCP Wrapper's own program, of the Debian package tcpd.
+pub const REFERENCE: &str = "reference";
+const REFERENCE_PROGRAM: &str = "/usr/sbin/tcpd";
 const LOG_SOCKET: &str = "/dev/log";
+/// Where the wrapper looks for the image of its rules.
+const STATE: &str = "/var/lib/tcpd";
 
 pub struct Field {
     place: Option<Place>,
@@ -31,6 +35,8 @@ pub struct Variant {
     pub arguments: Vec<String>,
     /// Standard error is the null device instead of the client: where the log goes there.
     pub quiet: bool,
+    /// The compiled image is in its place.
+    pub compiled: bool,
 }
 
 impl Field {
@@ -47,10 +53,17 @@ impl Field {
                     .to_owned(),
             );
         } else if reference.is_none() {
-            remarks.push(format!("NO REFERENCE: {REFERENCE} is not TCP Wrapper's (apt-get install tcpd)"));
+            remarks.push(format!(
+                "NO REFERENCE: {REFERENCE_PROGRAM} is not TCP Wrapper's (apt-get install tcpd)"
+            ));
         }
         let nsswitch = fs::read("/etc/nsswitch.conf");
         let place = is_root.then(Place::enter);
+        if place.is_some() {
+            overlay("/var/lib");
+            fs::create_dir_all(STATE).unwrap();
+            tmpfs(STATE, "mode=0755");
+        }
         let directory = match &place {
             Some(_) => PathBuf::from("/run/bench"),
             None => {
@@ -92,9 +105,25 @@ impl Field {
 
     /// Puts rules in force.
     pub fn rules(&self, allow: &str, deny: &str) {
-        for (name, text) in [("hosts.allow", allow), ("hosts.deny", deny)] {
-            write(&self.rule_file(name), text);
+        let tables = ["hosts.allow", "hosts.deny"].map(|name| self.rule_file(name));
+        for (table, text) in tables.iter().zip([allow, deny]) {
+            write(table, text);
         }
+        let image = common::compile(tables.each_ref().map(Path::new));
+        common::put(&self.image_file().with_extension("aside"), &image);
+    }
+
+    /// Puts the image of the rules in its place, or takes it away.
+    pub fn put_image(&self, wanted: bool) {
+        let file = self.image_file();
+        let _ = fs::remove_file(&file);
+        if wanted {
+            fs::hard_link(file.with_extension("aside"), &file).unwrap();
+        }
+    }
+
+    fn image_file(&self) -> PathBuf {
+        if self.is_private() { image::PATH.into() } else { self.directory.join("rules.img") }
     }
 
     fn rule_file(&self, name: &str) -> String {
@@ -105,17 +134,22 @@ impl Field {
     pub fn bare(&self) -> Variant {
         let program = self.file(SERVICE);
         let arguments = vec![SERVICE.to_owned()];
-        Variant { name: "server alone", program: program.into(), arguments, quiet: false }
+        Variant { name: "server alone", program: program.into(), arguments, quiet: false, compiled: false }
     }
 
     pub fn ours(&self) -> Variant {
         let program = self.file("tcpd").into();
         if self.is_private() {
-            return Variant { name: "tcpd", program, arguments: vec![self.file(SERVICE)], quiet: false };
+            let arguments = vec![self.file(SERVICE)];
+            return Variant { name: "tcpd", program, arguments, quiet: false, compiled: false };
         }
         let mut arguments = self.own_options();
         arguments.extend(["--".to_owned(), self.file(SERVICE)]);
-        Variant { name: "tcpd", program, arguments, quiet: true }
+        Variant { name: "tcpd", program, arguments, quiet: true, compiled: false }
+    }
+
+    pub fn ours_compiled(&self) -> Variant {
+        Variant { name: "tcpd, compiled", compiled: true, ..self.ours() }
     }
 
     /// What tcpd is told where the files in /etc are not the bench's, argv[0] included.
@@ -123,8 +157,9 @@ impl Field {
         let mut words = vec!["tcpd".to_owned()];
         if !self.is_private() {
             let [allow, deny] = ["hosts.allow", "hosts.deny"].map(|name| self.rule_file(name));
-            let options = ["--config", "/dev/null", "--log", "stderr", "--allow", &allow, "--deny", &deny];
-            words.extend(options.map(str::to_owned));
+            let image = self.file("rules.img");
+            words.extend(["--config", "/dev/null", "--log", "stderr"].map(str::to_owned));
+            words.extend(["--allow", &allow, "--deny", &deny, "--image", &image].map(str::to_owned));
         }
         words.extend(["--daemon", SERVICE].map(str::to_owned));
         words
@@ -133,12 +168,13 @@ impl Field {
     pub fn reference(&self) -> Option<Variant> {
         let program = self.file("reference").into();
         let arguments = vec![self.file(SERVICE)];
-        self.has_reference.then_some(Variant { name: "reference", program, arguments, quiet: false })
+        let variant = Variant { name: REFERENCE, program, arguments, quiet: false, compiled: false };
+        self.has_reference.then_some(variant)
     }
 
     /// Server alone, ours, and the reference where there is one: the order that the tables rely on.
     pub fn variants(&self) -> Vec<Variant> {
-        [self.bare(), self.ours()].into_iter().chain(self.reference()).collect()
+        [self.bare(), self.ours(), self.ours_compiled()].into_iter().chain(self.reference()).collect()
     }
 }
 
@@ -155,7 +191,7 @@ impl Drop for Field {
 
 /// The reference, if what bears its name is it: it needs libwrap, and nothing of ours does.
 fn reference() -> Option<Vec<u8>> {
-    let bytes = fs::read(REFERENCE).ok()?;
+    let bytes = fs::read(REFERENCE_PROGRAM).ok()?;
     let library = b"libwrap.so";
     bytes.windows(library.len()).any(|part| part == library).then_some(bytes)
 }

@@ -6,7 +6,7 @@
 #![forbid(unsafe_code)]
 
 use crate::common::CALLER;
-use crate::field::Variant;
+use crate::field::{Field, Variant};
 use crate::lab::Running;
 use crate::visitors::{self, Visits};
 use nix::sys::resource::{UsageWho, getrusage};
@@ -102,7 +102,8 @@ fn become_server(
 }
 
 /// A round of one variant: so many connections, so many at a time.
-pub fn round(variant: &Variant, count: usize, at_once: usize) -> (Visits, Cost) {
+pub fn round(field: &Field, variant: &Variant, count: usize, at_once: usize) -> (Visits, Cost) {
+    field.put_image(variant.compiled);
     let listener = TcpListener::bind((CALLER, 0)).unwrap();
     let address = listener.local_addr().unwrap();
     let mut command = Command::new("/proc/self/exe");

@@ -60,7 +60,8 @@ fn grown(field: &Field, form: Form) -> Vec<Vec<String>> {
         form.put_in_force(field, size);
         let mut added: Vec<Vec<f64>> = vec![Vec::new(); variants.len()];
         for turn in 0..=ROUNDS {
-            let used: Vec<f64> = variants.iter().map(|variant| round(variant, count, 1).1.cpu_us).collect();
+            let used: Vec<f64> =
+                variants.iter().map(|variant| round(field, variant, count, 1).1.cpu_us).collect();
             // The first round fills the caches.
             if turn > 0 {
                 for (added, each) in added.iter_mut().zip(&used) {
