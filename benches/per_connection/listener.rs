@@ -16,8 +16,9 @@ use std::process::Command;
 const AT_ONCE: usize = 8;
 const COUNT: usize = 500;
 const ROUNDS: usize = 9;
-/// Addresses that are refused, the unwelcome one among them.
-const RULES: usize = 20;
+/// How many addresses are refused, the unwelcome one last, and whether tcpd has them compiled, as
+/// tcpserver has.
+const SIZES: [(usize, bool); 2] = [(20, false), (10_000, true)];
 
 const TCPSERVER: &str = "/usr/bin/tcpserver";
 const TCPRULES: &str = "/usr/bin/tcprules";
@@ -30,9 +31,22 @@ struct Contender {
 }
 
 pub fn run(field: &Field) -> String {
+    let mut title = format!(
+        "LISTENER: {AT_ONCE} connections at once. CPU of the listener and its children, medians of {ROUNDS} \
+         rounds of {COUNT}, in brackets the middle half"
+    );
+    if !has_tcpserver() {
+        title += &format!("\nNO REFERENCE: {TCPSERVER} is missing (apt-get install ucspi-tcp)");
+    }
+    let rows = SIZES.into_iter().flat_map(|(rules, compiled)| with_rules(field, rules, compiled));
+    table(&title, &rows.collect::<Vec<_>>())
+}
+
+fn with_rules(field: &Field, rules: usize, compiled: bool) -> Vec<Vec<String>> {
     let refused: Vec<String> =
-        addresses().take(RULES - 1).chain([UNWELCOME]).map(|address| address.to_string()).collect();
+        addresses().take(rules - 1).chain([UNWELCOME]).map(|address| address.to_string()).collect();
     field.rules("", &refused.iter().map(|address| format!("ALL: {address}\n")).collect::<String>());
+    field.put_image(compiled);
     let mut contenders = tcpserver(field, &refused);
     let has_reference = !contenders.is_empty();
     contenders.extend(ours(field));
@@ -50,8 +64,9 @@ pub fn run(field: &Field) -> String {
             }
         }
     }
+    let title = format!("{rules} rules{}", if compiled { ", compiled" } else { "" });
     let mut rows =
-        vec![row([&"", &"refused, CPU us", &"served, CPU us", &"refused, ref. = 1", &"served, ref. = 1"])];
+        vec![row([&title, &"refused, CPU us", &"served, CPU us", &"refused, ref. = 1", &"served, ref. = 1"])];
     for (index, contender) in contenders.iter().enumerate() {
         let mut cells = row([&contender.name]);
         cells.extend(cpu[index].iter().map(|each| Spread::of(each.clone()).to_string()));
@@ -62,19 +77,16 @@ pub fn run(field: &Field) -> String {
         }
         rows.push(cells);
     }
-    let mut title = format!(
-        "LISTENER: {RULES} rules, {AT_ONCE} connections at once. CPU of the listener and its children, medians \
-         of {ROUNDS} rounds of {COUNT}, in brackets the middle half"
-    );
-    if !has_reference {
-        title += &format!("\nNO REFERENCE: {TCPSERVER} is missing (apt-get install ucspi-tcp)");
-    }
-    table(&title, &rows)
+    rows
+}
+
+fn has_tcpserver() -> bool {
+    [TCPSERVER, TCPRULES].iter().all(|program| Path::new(program).exists())
 }
 
 /// tcpserver with these addresses refused: as it is, and with a line for every connection.
 fn tcpserver(field: &Field, refused: &[String]) -> Vec<Contender> {
-    if !Path::new(TCPSERVER).exists() || !Path::new(TCPRULES).exists() {
+    if !has_tcpserver() {
         return Vec::new();
     }
     let (text, database) = (field.file("rules"), field.file("rules.cdb"));
