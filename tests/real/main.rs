@@ -13,6 +13,7 @@ mod lab;
 mod checker;
 mod cli;
 mod client;
+mod compiled;
 mod ident;
 mod identity;
 mod inheritance;
