@@ -152,6 +152,18 @@ impl Field {
         Variant { name: "tcpd, compiled", compiled: true, ..self.ours() }
     }
 
+    /// With tables and an image of its own.
+    pub fn ours_with(&self, [allow, deny, image]: [&str; 3]) -> Variant {
+        let mut arguments = vec!["tcpd".to_owned()];
+        if !self.is_private() {
+            arguments.extend(["--config", "/dev/null", "--log", "stderr"].map(str::to_owned));
+        }
+        arguments.extend(["--allow", allow, "--deny", deny, "--image", image].map(str::to_owned));
+        arguments.extend(["--daemon", SERVICE, "--"].map(str::to_owned));
+        arguments.push(self.file(SERVICE));
+        Variant { arguments, quiet: !self.is_private(), ..self.ours() }
+    }
+
     /// What tcpd is told where the files in /etc are not the bench's, argv[0] included.
     pub fn own_options(&self) -> Vec<String> {
         let mut words = vec!["tcpd".to_owned()];

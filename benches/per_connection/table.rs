@@ -29,10 +29,10 @@ impl Spread {
     }
 }
 
-/// `1251 (1240..1290)`; small values with two places.
+/// `1251 (1240..1290)`, or with as many places as are asked for.
 impl fmt::Display for Spread {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let places = if self.median.abs() < 10.0 { 2 } else { 0 };
+        let places = f.precision().unwrap_or(0);
         write!(f, "{:.places$} ({:.places$}..{:.places$})", self.median, self.low, self.high)
     }
 }
@@ -42,7 +42,7 @@ pub fn relative(these: &[f64], those: &[f64]) -> String {
     if these == those {
         return "1".to_owned();
     }
-    Spread::of(these.iter().zip(those).map(|(this, that)| this / that).collect()).to_string()
+    format!("{:.2}", Spread::of(these.iter().zip(those).map(|(this, that)| this / that).collect()))
 }
 
 /// Columns under a title: the first to the left, all others to the right. Rows may be short.
