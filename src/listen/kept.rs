@@ -147,10 +147,11 @@ impl Kept {
         let found = catch_unwind(AssertUnwindSafe(|| find(&image, &mut allow, &mut deny, &bounds)));
         let is_trouble = found.is_err() || allow.table.has_ended() || deny.table.has_ended();
         let (allow, deny) = (allow.table.into_text(), deny.table.into_text());
-        if is_trouble {
+        let is_fresh = image.stands_for(&self.files.allow, &self.files.deny).is_ok();
+        if is_fresh && is_trouble {
             self.not_before = Some(Instant::now() + PAUSE_LONG);
         }
-        if is_trouble || image.stands_for(&self.files.allow, &self.files.deny).is_err() {
+        if is_trouble || !is_fresh {
             self.wanted = true;
             return None;
         }
