@@ -168,6 +168,10 @@ fn whatever_is_not_numeric_gets_a_child() {
 fn a_long_search_is_a_childs() {
     let many = "in.other: ALL\n".repeat(2000);
     check(&("", "", &format!("{many}ALL: ALL\n"), By::Child));
+    let long = format!("in.other: {}\n", "192.0.2.7 ".repeat(8000));
+    check(&("", "", &format!("{long}ALL: ALL EXCEPT 192.0.2.0/24\n"), By::Listener));
+    check(&("", "", &format!("{}ALL: ALL\n", long.replace("in.other", "ALL")), By::Listener));
+    check(&("", "", &format!("{}ALL: ALL\n", long.replace("in.other: ", "in.other: ALL ")), By::Child));
     check(&("", "", &format!("{}ALL: ALL\n", "# comment\nin.other: 192.0.2.7\n".repeat(2000)), By::Listener));
 }
 
@@ -201,8 +205,10 @@ fn settle(listening: &mut Listening) {
     }
 }
 
+type Change = fn(&Scratch, bool);
+
 /// Ways to let somebody in (`true`) or keep him out.
-const WAYS: [(&str, fn(&Scratch, bool)); 6] = [
+const WAYS: [(&str, Change); 6] = [
     ("appended", |scratch, lets_in| {
         if lets_in {
             scratch.file("deny", "ALL: 127.0.0.9\n");
@@ -246,7 +252,7 @@ const WAYS: [(&str, fn(&Scratch, bool)); 6] = [
 /// does each one while they change all the time.
 #[test]
 fn a_change_is_in_force_for_the_next_connection() {
-    let through = |(name, change): &(&str, fn(&Scratch, bool))| {
+    let through = |(name, change): &(&str, Change)| {
         let scratch = Scratch::new();
         let options = rules(&scratch, "", "");
         change(&scratch, true);

@@ -6,6 +6,8 @@
 //! nothing changed up to its end: after each search the sources are looked at, by stat(2), and a search
 //! of rules that have changed was none.
 //!
+//! Whoever keeps the rules of a file system that does not answer does not answer either.
+//!
 //! Warning to the next author: look afterwards, never before. A file that is written to in place is read
 //! half old and half new, and only a look behind the last read shows it.
 
@@ -36,6 +38,9 @@ const PAUSE: Duration = Duration::from_secs(1);
 const PAUSES: u32 = 4;
 /// The same, where the rules are there and cannot be searched without opening something.
 const PAUSE_LONG: Duration = Duration::from_secs(60);
+
+/// Files that are looked at after each search; rules of more are not kept.
+const SOURCES_MAX: usize = 64;
 
 /// Where the rules are.
 #[derive(Clone, Debug)]
@@ -73,21 +78,35 @@ struct Compiler {
 #[derive(Default)]
 pub struct Bounds {
     looked_at: Cell<u32>,
+    read: Cell<usize>,
     left: Cell<bool>,
 }
 
-/// Lines and words that are looked at for one client; whoever waits behind it must not notice.
+/// Lines and words that are looked at for one client, and bytes of the lines: whoever waits behind it must
+/// not notice.
 const LOOKED_AT_MAX: u32 = 1000;
+const READ_MAX: usize = 1 << 16;
 
 impl Bounds {
     /// One more line or word. False where the search is to end.
     pub fn allow_one_more(&self) -> bool {
-        let count = self.looked_at.get() + 1;
-        self.looked_at.set(count);
-        if count > LOOKED_AT_MAX {
+        self.looked_at.set(self.looked_at.get() + 1);
+        if self.looked_at.get() > LOOKED_AT_MAX {
             self.leave();
         }
         !self.left.get()
+    }
+
+    /// A line counts with its bytes, before anybody compares its words with anything.
+    fn weigh<'e>(&self, entry: Entry<'e>) -> Entry<'e> {
+        if let Entry::Line(line, _) = &entry {
+            self.read.set(self.read.get() + line.text.len());
+        }
+        if self.read.get() > READ_MAX {
+            self.leave();
+            return Entry::End;
+        }
+        entry
     }
 
     /// The search needs what it may not have.
@@ -108,11 +127,11 @@ pub struct Bounded<'b, 'i> {
 
 impl Table for Bounded<'_, '_> {
     fn next(&mut self) -> Entry<'_> {
-        if self.bounds.allow_one_more() { self.table.next() } else { Entry::End }
+        if self.bounds.allow_one_more() { self.bounds.weigh(self.table.next()) } else { Entry::End }
     }
 
     fn next_for(&mut self, sought: &dyn Sought) -> Entry<'_> {
-        if self.bounds.allow_one_more() { self.table.next_for(sought) } else { Entry::End }
+        if self.bounds.allow_one_more() { self.bounds.weigh(self.table.next_for(sought)) } else { Entry::End }
     }
 
     fn rewind(&mut self) {
@@ -178,7 +197,7 @@ impl Kept {
         let opened = Image::wanted(image.as_deref(), false, (allow, deny), process::caller());
         let why = match opened {
             Ok(image) => {
-                self.take(image);
+                self.take(image, now);
                 return None;
             }
             Err(why) => why,
@@ -189,7 +208,11 @@ impl Kept {
         image.as_deref().and_then(|path| why.problem(path))
     }
 
-    fn take(&mut self, image: Image) {
+    fn take(&mut self, image: Image, now: Instant) {
+        if image.compiled().sources.len() > SOURCES_MAX {
+            self.not_before = Some(now + PAUSE_LONG);
+            return;
+        }
         let (allow, deny) = (TextTable::new(&self.files.allow), TextTable::new(&self.files.deny));
         self.at_hand = Some(AtHand { image: image.keeping(FILES_MAX), allow, deny });
     }
@@ -205,7 +228,7 @@ impl Kept {
             && let Ok(image) = Image::from_file(Path::new("the image in memory"), compiler.image)
         {
             // If it stands for the rules no longer, the next search finds that out.
-            self.take(image);
+            self.take(image, now);
         }
         true
     }
