@@ -142,4 +142,26 @@ mod tests {
         reader.read_to_end(&mut rest).expect("the rest");
         assert!(rest.ends_with(b" d[1]: awake\n"), "it is spoken to again");
     }
+
+    #[test]
+    fn a_process_that_lasts_waits_for_a_moment_each_time_the_reader_falls_asleep() {
+        let (mut reader, writer) = std::io::pipe().expect("a pipe");
+        let speaker = Speaker { tag: b"d".to_vec(), pid: 1 };
+        let mut voice = Voice::to_stderr(writer.into(), &speaker).lasting();
+        let line = Entry::new(Level::Info, [b'x'; 1000]);
+        for _ in 0..3 {
+            let begun = Instant::now();
+            for _ in 0..1000 {
+                voice.say(&line);
+            }
+            assert!(begun.elapsed() < Duration::from_millis(900), "{:?}", begun.elapsed());
+            reader.read_exact(&mut vec![0; 50 * 1024]).expect("what was taken");
+        }
+        voice.speaks_for(42);
+        voice.say(&Entry::new(Level::Info, "awake"));
+        drop(voice);
+        let mut rest = Vec::new();
+        reader.read_to_end(&mut rest).expect("the rest");
+        assert!(rest.ends_with(b" d[42]: awake\n"), "and in another's name");
+    }
 }

@@ -133,6 +133,9 @@ fn check(case: &Case<'_>) {
     scratch.file("words", "127.0.0.2 127.1.\n");
     scratch.file("names", ".example.org 127.0.0.2\n");
     scratch.file("circle", here("DIR/circle\n"));
+    for number in 0..17 {
+        scratch.file(&format!("all{number}"), "192.0.2.7\n127.\n");
+    }
     let options = rules(&scratch, &here(allow), &here(deny));
     scratch.file("tcpd.conf", format!("resolve never\n{conf}"));
     let image = if *conf == "image none\n" { "none".into() } else { compile(&scratch) };
@@ -173,6 +176,23 @@ fn a_long_search_is_a_childs() {
     check(&("", "", &format!("{}ALL: ALL\n", long.replace("in.other", "ALL")), By::Listener));
     check(&("", "", &format!("{}ALL: ALL\n", long.replace("in.other: ", "in.other: ALL ")), By::Child));
     check(&("", "", &format!("{}ALL: ALL\n", "# comment\nin.other: 192.0.2.7\n".repeat(2000)), By::Listener));
+}
+
+/// So many pattern files stay open, and so many files are looked at after each search.
+#[test]
+fn many_pattern_files_are_a_childs() {
+    let named = |count: u32, file: &str| -> String {
+        let rule = |number| format!("ALL: 127. EXCEPT DIR/{file}{number}\n");
+        (0..count).map(rule).collect::<String>() + "ALL: ALL\n"
+    };
+    check(&("", "", &named(16, "all"), By::Listener));
+    check(&("", "", &named(17, "all"), By::Child));
+    check(&("", "in.other: DIR/a\n", &format!("in.other: {}\nALL: ALL\n", named_files(61)), By::Listener));
+    check(&("", "in.other: DIR/a\n", &format!("in.other: {}\nALL: ALL\n", named_files(62)), By::Child));
+}
+
+fn named_files(count: u32) -> String {
+    (0..count).map(|number| format!("DIR/none{number} ")).collect()
 }
 
 // --------------------------------------------------------------------------------------- of this moment

@@ -258,4 +258,24 @@ mod tests {
         assert!(text(&log).contains("1 log message(s) lost"), "the new socket is found");
         std::fs::remove_file(path).expect("removes");
     }
+
+    #[test]
+    fn a_process_that_lasts_is_not_held_by_a_stuck_reader() {
+        let path = place("lasting");
+        let log = UnixDatagram::bind(&path).expect("binds");
+        let mut syslog = Syslog::new(&path, b"d", 1, 3);
+        syslog.lasting();
+        let line = Message { facility: 0, level: 6, text: b"hello" };
+        let begun = Instant::now();
+        for _ in 0..20_000 {
+            syslog.send(line);
+        }
+        assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
+        while log.set_nonblocking(true).is_ok() && log.recv(&mut [0; 500]).is_ok() {}
+        syslog.speaks_for(42);
+        syslog.send(line);
+        assert!(text(&log).contains("log message(s) lost"));
+        assert!(text(&log).ends_with(" d[42]: hello"));
+        std::fs::remove_file(path).expect("removes");
+    }
 }
