@@ -36,6 +36,8 @@
 //! | | [`inspect`] | what is wrong with a table, and what does it lead to? |
 //! | | [`report`] | how is a complaint shown? |
 //! | | [`listen`] | who accepts, where there is no inetd? |
+//! | | [`listen::gate`] | is this connection one that numbers alone decide? |
+//! | | [`listen::kept`] | are the rules at hand in this process, and are they still the rules? |
 //! | | [`listen::places`] | who holds how many of its places? |
 //! | | [`listen::systemd`] | which sockets did the service manager leave us? |
 //! | | [`finger`] | who is on that machine, and what of the answer may be shown? |

@@ -1,27 +1,39 @@
-//! The embedded super-server, for machines with no inetd: accept, fork, and let the child go the way
-//! of every connection with the socket on 0, 1 and 2.
+//! The embedded super-server, for machines with no inetd: accept, and let a child go the way of every
+//! connection with the socket on 0, 1 and 2.
 //!
-//! It decides nothing about access. Rules are read by each child, so a change takes effect for the next
-//! connection. What it knows is how many are served, and for whom ([`places`]): over the limit of all,
+//! Where numbers are all that the rules ask for, the loop itself knows what the child would say
+//! ([`gate`]): then a refusal is one line in the log and no child, and a server is started at once. It
+//! keeps the rules for that ([`kept`]), and a change takes effect for the next connection as if each
+//! child read them. It knows how many are served, and for whom ([`places`]): over the limit of all,
 //! connections wait; over that of one client, they are closed here, unread and without a child.
-//! One thread, no signal handler: signals and connections are waited for in one poll(2).
+//!
+//! One thread, no signal handler: signals and connections are waited for in one poll(2). Warning to the
+//! next author: what is done here is done for all who wait. Nothing here may wait for a client, for a
+//! name, or for a log that nobody reads, and nothing may change what children inherit.
 
 #![forbid(unsafe_code)]
 
+pub mod gate;
+pub mod kept;
 pub mod places;
 pub mod systemd;
 
+pub use gate::Gate;
 pub use places::Limits;
 
 use crate::error::Error;
-use crate::logline::{Entry, Level};
-use crate::sys::process;
+use crate::logline::{self, Entry, Level};
+use crate::sys::file;
+use crate::sys::launch::Launcher;
+use crate::sys::process::{self, Ended};
 use crate::sys::signals::{Signals, Told};
 use crate::sys::socket::{self, End};
 use crate::voice::Voice;
+use gate::Answer;
 use places::{Client, Places};
+use std::io;
 use std::net::SocketAddr;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 /// How long to leave the network alone after a failure such as "too many open files".
@@ -46,19 +58,31 @@ impl Doors {
     }
 }
 
-/// Serves until SIGTERM or SIGINT. `serve` is run in a child for each connection; what it returns is
-/// the child's exit status. Children go on when the listener ends.
-pub fn run(doors: Doors, limits: Limits, voice: &mut Voice, serve: impl Fn() -> i32) -> Result<(), Error> {
+/// What is done with connections.
+pub struct Service<'s> {
+    pub gate: Gate,
+    /// The voice of the daemon.
+    pub voice: Voice,
+    /// The server, for connections that the gate lets through.
+    pub server: Launcher,
+    /// Run in a child, with the connection on 0, 1 and 2: decides, and goes the whole way. What it
+    /// returns is the child's exit status.
+    pub whole_way: &'s dyn Fn() -> i32,
+}
+
+/// Serves until SIGTERM or SIGINT. Children go on when the listener ends.
+pub fn run(doors: Doors, limits: Limits, voice: &mut Voice, service: Service<'_>) -> Result<(), Error> {
     let signals = Signals::take().map_err(|cause| Error::new("cannot take signals", "", cause))?;
     let listeners = doors.open()?;
     for listener in &listeners {
         let text = format!("listening on {}", socket::local_name(listener.as_fd()));
         voice.say(&Entry::new(Level::Info, text));
     }
-    let mut reception = Reception { signals, places: Places::new(limits), voice };
+    let mut reception = Reception { signals, places: Places::new(limits), voice, service };
     loop {
-        let called = reception.wait(&listeners)?;
-        if reception.is_told_to_stop() {
+        reception.fetch_rules(&listeners);
+        let (told, called) = reception.wait(&listeners)?;
+        if told && reception.is_told_to_stop() {
             let text = format!("no longer listening; {} connection(s) go on", reception.places.taken());
             reception.voice.say(&Entry::new(Level::Info, text));
             return Ok(());
@@ -67,7 +91,7 @@ pub fn run(doors: Doors, limits: Limits, voice: &mut Voice, serve: impl Fn() -> 
             if !reception.places.is_room() {
                 break;
             }
-            if let Err(error) = reception.receive(listener, &serve) {
+            if let Err(error) = reception.receive(listener) {
                 reception.voice.say(&Entry::new(Level::Err, format!("error: {error}")));
                 std::thread::sleep(PAUSE);
             }
@@ -80,31 +104,49 @@ struct Reception<'a> {
     signals: Signals,
     places: Places,
     voice: &'a mut Voice,
+    service: Service<'a>,
 }
 
 impl Reception<'_> {
-    /// Waits for a signal or, while there is room, for somebody at a door: these doors.
-    fn wait<'l>(&self, listeners: &'l [OwnedFd]) -> Result<Vec<&'l OwnedFd>, Error> {
+    /// Sees to it that the gate has rules.
+    fn fetch_rules(&mut self, listeners: &[OwnedFd]) {
+        let Some(kept) = self.service.gate.kept.as_mut().filter(|kept| kept.are_wanted()) else { return };
+        let doors: Vec<_> = listeners.iter().map(AsFd::as_fd).collect();
+        let problem = kept.fetch(Instant::now(), &doors);
+        self.voice.say_all(&problem.iter().flat_map(logline::problem).collect::<Vec<_>>());
+    }
+
+    /// Waits for a signal or, while there is room, for somebody at a door: whether there is a signal, and
+    /// the doors.
+    fn wait<'l>(&self, listeners: &'l [OwnedFd]) -> Result<(bool, Vec<&'l OwnedFd>), Error> {
         let watched = if self.places.is_room() { listeners } else { &[] };
         let fds: Vec<_> = std::iter::once(self.signals.fd()).chain(watched.iter().map(AsFd::as_fd)).collect();
         let ready = socket::readable(&fds, None).map_err(|cause| Error::new("cannot wait", "", cause))?;
-        let called = watched.iter().zip(ready.into_iter().skip(1)).filter(|(_, ready)| *ready);
-        Ok(called.map(|(listener, _)| listener).collect())
+        let called = watched.iter().zip(ready.iter().skip(1)).filter(|(_, ready)| **ready);
+        Ok((ready.first() == Some(&true), called.map(|(listener, _)| listener).collect()))
     }
 
     /// Takes note of children that ended.
     fn is_told_to_stop(&mut self) -> bool {
         while let Some(told) = self.signals.next() {
             match told {
-                Told::Child => process::reap().into_iter().for_each(|child| self.places.leave(child)),
+                Told::Child => process::reap().into_iter().for_each(|(child, how)| self.bury(child, how)),
                 Told::Stop => return true,
             }
         }
         false
     }
 
-    /// Accepts one connection, and starts its child if its client may have one more.
-    fn receive(&mut self, listener: &OwnedFd, serve: &impl Fn() -> i32) -> Result<(), Error> {
+    /// A child has ended: one that made an image, or one that had a place.
+    fn bury(&mut self, child: i32, how: Ended) {
+        let kept = self.service.gate.kept.as_mut();
+        if !kept.is_some_and(|kept| kept.is_compiler(child, how, Instant::now())) {
+            self.places.leave(child);
+        }
+    }
+
+    /// Accepts one connection. Unless its client has too many, or numbers refuse it, it gets a child.
+    fn receive(&mut self, listener: &OwnedFd) -> Result<(), Error> {
         let accepted =
             socket::accept(listener.as_fd()).map_err(|cause| Error::new("cannot accept", "", cause))?;
         let Some((connection, caller)) = accepted else { return Ok(()) };
@@ -121,13 +163,38 @@ impl Reception<'_> {
             }
             return Ok(());
         }
-        let child = || {
-            let ready = self.signals.give_back().and_then(|()| process::onto_standard(connection.as_fd()));
-            ready.map_or(1, |()| serve())
+        let child = match self.service.gate.answer(connection.as_fd()) {
+            Some(Answer::Refused(line)) => {
+                self.service.voice.say(&line);
+                return Ok(());
+            }
+            Some(Answer::Served(line)) => self.start_server(connection.as_fd(), &line),
+            None => None,
         };
-        let child = process::start_child(child).map_err(|cause| Error::new("cannot fork", "", cause))?;
-        self.places.take(child, client);
+        let child = child.map_or_else(|| self.start_child(connection.as_fd()), Ok);
+        self.places.take(child.map_err(|cause| Error::new("cannot fork", "", cause))?, client);
         Ok(())
+    }
+
+    /// Starts the server at once, and says the line in its name. None where that does not work: a child
+    /// on the whole way knows what is to be said about it.
+    fn start_server(&mut self, connection: BorrowedFd<'_>, line: &Entry) -> Option<i32> {
+        let Service { server, voice, .. } = &mut self.service;
+        if file::is_this_program(server.path()) {
+            return None;
+        }
+        let child = server.start(connection, &self.signals).ok()?;
+        voice.speaks_for(child.unsigned_abs());
+        voice.say(line);
+        voice.speaks_for(process::pid());
+        Some(child)
+    }
+
+    fn start_child(&self, connection: BorrowedFd<'_>) -> io::Result<i32> {
+        process::start_child(|| {
+            let ready = self.signals.give_back().and_then(|()| process::onto_standard(connection));
+            ready.map_or(1, |()| (self.service.whole_way)())
+        })
     }
 }
 

@@ -5,6 +5,7 @@
 
 pub mod file;
 pub mod inherited;
+pub mod launch;
 pub mod netdb;
 pub mod process;
 pub mod signals;

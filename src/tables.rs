@@ -178,6 +178,21 @@ impl TextTable {
         self.number = to.number;
     }
 
+    /// Begins anew, for another client. What is open stays open, and what was read is not read again: the
+    /// caller finds out by himself, and afterwards, whether the file was still the same.
+    fn begin_again(&mut self) {
+        self.rereads = 0;
+        if !matches!(self.state, State::Open(..)) {
+            self.rewind();
+        }
+        self.jump(Spot { offset: 0, number: 0 });
+    }
+
+    /// Whether it was read to an end, be it a good or a bad one, and is closed.
+    fn has_ended(&self) -> bool {
+        matches!(self.state, State::Finished)
+    }
+
     fn cannot_open(&mut self, cause: &io::Error) -> Entry<'_> {
         self.state = State::Finished;
         let what = What::CannotOpen { file: Arc::clone(&self.path), reason: reason(cause) };

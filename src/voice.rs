@@ -8,7 +8,7 @@
 use crate::logline::{Entry, Level, escape, printable};
 use crate::rules::options::Priority;
 use crate::sys::socket::write_until;
-use crate::sys::syslog::{Message, PATIENCE, Syslog, timestamp};
+use crate::sys::syslog::{Message, PATIENCE, PATIENCE_LASTING, Syslog, timestamp};
 use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
@@ -27,7 +27,7 @@ pub struct Speaker {
 /// Where lines go.
 enum Channel {
     Syslog(Syslog),
-    Stderr { file: File, speaker: Speaker, patience: Duration },
+    Stderr { file: File, speaker: Speaker, patience: Duration, renewal: Option<Duration> },
 }
 
 /// A channel and the severities of this connection.
@@ -46,12 +46,31 @@ impl Voice {
     /// Speaks on a descriptor that is known to be no client (`process::own_copy`).
     pub fn to_stderr(fd: OwnedFd, speaker: &Speaker) -> Voice {
         let speaker = Speaker { tag: safe(&speaker.tag), pid: speaker.pid };
-        Voice::on(Channel::Stderr { file: File::from(fd), speaker, patience: PATIENCE })
+        Voice::on(Channel::Stderr { file: File::from(fd), speaker, patience: PATIENCE, renewal: None })
     }
 
     fn on(channel: Channel) -> Voice {
         let default = |level: Level| Priority { facility: None, level: level.number() };
         Voice { channel, allow: default(Level::Allow), deny: default(Level::Deny) }
+    }
+
+    /// For a process that lasts: a reader that sleeps is waited for once, a moment, until it is awake.
+    pub fn lasting(mut self) -> Voice {
+        match &mut self.channel {
+            Channel::Syslog(syslog) => syslog.lasting(),
+            Channel::Stderr { patience, renewal, .. } => {
+                (*patience, *renewal) = (PATIENCE_LASTING, Some(PATIENCE_LASTING));
+            }
+        }
+        self
+    }
+
+    /// From here on lines are those of another process, or of this one again.
+    pub fn speaks_for(&mut self, pid: u32) {
+        match &mut self.channel {
+            Channel::Syslog(syslog) => syslog.speaks_for(pid),
+            Channel::Stderr { speaker, .. } => speaker.pid = pid,
+        }
     }
 
     /// Obeys a `severity` option, for good.
@@ -71,14 +90,16 @@ impl Voice {
                 let facility = priority.facility.unwrap_or(0);
                 syslog.send(Message { facility, level: priority.level, text: &text });
             }
-            Channel::Stderr { file, speaker, patience } => {
+            Channel::Stderr { file, speaker, patience, renewal } => {
                 let head = format!("[{}]: ", speaker.pid);
                 let parts =
                     [timestamp().as_bytes(), b" ", &speaker.tag, head.as_bytes(), &text, b"\n"].concat();
                 // A reader that is gone, or does not read, changes no verdict, and is waited for once.
                 let begun = Instant::now();
-                if write_until(file.as_fd(), &parts, begun + (*patience).max(LEAST_PATIENCE)).is_err() {
-                    *patience = patience.saturating_sub(begun.elapsed());
+                let least = if renewal.is_some() { Duration::ZERO } else { LEAST_PATIENCE };
+                match write_until(file.as_fd(), &parts, begun + (*patience).max(least)) {
+                    Err(_) => *patience = patience.saturating_sub(begun.elapsed()),
+                    Ok(()) => *patience = renewal.unwrap_or(*patience),
                 }
             }
         }
@@ -120,5 +141,27 @@ mod tests {
         let mut rest = Vec::new();
         reader.read_to_end(&mut rest).expect("the rest");
         assert!(rest.ends_with(b" d[1]: awake\n"), "it is spoken to again");
+    }
+
+    #[test]
+    fn a_process_that_lasts_waits_for_a_moment_each_time_the_reader_falls_asleep() {
+        let (mut reader, writer) = std::io::pipe().expect("a pipe");
+        let speaker = Speaker { tag: b"d".to_vec(), pid: 1 };
+        let mut voice = Voice::to_stderr(writer.into(), &speaker).lasting();
+        let line = Entry::new(Level::Info, [b'x'; 1000]);
+        for _ in 0..3 {
+            let begun = Instant::now();
+            for _ in 0..1000 {
+                voice.say(&line);
+            }
+            assert!(begun.elapsed() < Duration::from_millis(900), "{:?}", begun.elapsed());
+            reader.read_exact(&mut vec![0; 50 * 1024]).expect("what was taken");
+        }
+        voice.speaks_for(42);
+        voice.say(&Entry::new(Level::Info, "awake"));
+        drop(voice);
+        let mut rest = Vec::new();
+        reader.read_to_end(&mut rest).expect("the rest");
+        assert!(rest.ends_with(b" d[42]: awake\n"), "and in another's name");
     }
 }

@@ -4,13 +4,12 @@
 #[path = "common/running.rs"]
 mod running;
 
-use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrStorage, bind, connect, socket};
-use running::{Listening, PATIENCE, Scratch, TCPD, rules};
+use running::{Listening, PATIENCE, Scratch, TCPD, connect_from, rules};
 use std::ffi::OsString;
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -72,17 +71,6 @@ fn no_more_are_served_at_once_than_was_said() {
     drop(first);
     second.set_read_timeout(Some(PATIENCE)).expect("a socket");
     assert_eq!(second.read(&mut [0; 10]).expect("echoed"), 2, "its turn came");
-}
-
-/// A connection to `to` from an address of loopback.
-fn connect_from(from: [u8; 4], to: SocketAddr) -> TcpStream {
-    let end = socket(AddressFamily::Inet, SockType::Stream, SockFlag::SOCK_CLOEXEC, None).expect("a socket");
-    let from = SockaddrStorage::from(SocketAddr::from((from, 0)));
-    bind(end.as_raw_fd(), &from).expect("an address of loopback");
-    connect(end.as_raw_fd(), &SockaddrStorage::from(to)).expect("connects");
-    let client = TcpStream::from(end);
-    client.set_read_timeout(Some(PATIENCE)).expect("a socket");
-    client
 }
 
 fn is_echoed(client: &mut (impl Read + Write)) -> bool {

@@ -10,6 +10,7 @@
 #![deny(unsafe_code)]
 
 use std::ffi::{CString, OsString};
+use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
 use std::panic::{AssertUnwindSafe, catch_unwind, set_hook};
@@ -19,10 +20,11 @@ use wrap::actions::{Outcome, RealHands, settle};
 use wrap::error::Error;
 use wrap::facts::{DaemonName, Fact, Request, Side, Transport};
 use wrap::invocation::{Door, Instead, Invocation, OWN_NAME, read};
-use wrap::listen::{self, Doors};
+use wrap::listen::{self, Doors, Gate, Service};
 use wrap::logline::{self, Caller, Entry, Level, Line};
 use wrap::lookup::{Live, endpoint, inet, transport};
 use wrap::settings::{self, LogTo, Resolve, Settings};
+use wrap::sys::launch::Launcher;
 use wrap::sys::{file, process, socket, syslog};
 use wrap::tables::image::{Image, RuleTable};
 use wrap::verdict::Tables;
@@ -30,6 +32,9 @@ use wrap::voice::{Speaker, Voice};
 
 /// How long a refused datagram holds the process: it throttles a flood of spoofed ones under `wait`.
 const DATAGRAM_DELAY: Duration = Duration::from_secs(1);
+
+/// The umask that a server finds, unless a rule says otherwise.
+const UMASK: u32 = 0o022;
 
 /// Exit status of a wrong call. A refusal is 0, as under the reference.
 const USAGE: i32 = 2;
@@ -94,8 +99,13 @@ fn start() -> i32 {
         let (sockets, environment) = handed.map(|h| (h.sockets, h.environment)).unzip();
         call.environment = environment;
         let doors = Doors { addresses: invocation.addresses(), handed: sockets.unwrap_or_default() };
-        let child = || call.answer(process::standard(0), &mut voice());
-        listen::run(doors, invocation.limits, &mut own_voice, child)
+        let service = Service {
+            gate: Gate::new(&invocation.daemon, &settings),
+            voice: voice().lasting(),
+            server: call.launcher()?,
+            whole_way: &|| call.answer(process::standard(0), &mut voice()),
+        };
+        listen::run(doors, invocation.limits, &mut own_voice, service)
     });
     match listening {
         Ok(()) => 0,
@@ -168,7 +178,7 @@ impl Call<'_> {
 
     /// One connection, from the descriptor to the server.
     fn serve(&self, client: Option<BorrowedFd<'static>>, voice: &mut Voice) -> i32 {
-        process::set_umask(0o022);
+        process::set_umask(UMASK);
         let shield = process::Shield::up();
 
         // Who is calling? Nothing is looked up yet.
@@ -253,17 +263,29 @@ impl Call<'_> {
             say(hands.voice, Level::Deny, Line::Refused);
             return refuse();
         }
-        let arguments = self.invocation.arguments.iter().cloned().map(OsString::into_vec);
-        let cause = match arguments.map(CString::new).collect::<Result<Vec<_>, _>>() {
+        let cause = match self.arguments() {
             Ok(arguments) => shield.down().map_or_else(
                 |cause| cause,
                 |()| process::become_program(&path, &arguments, hands.environment.as_deref()),
             ),
-            Err(cause) => cause.into(),
+            Err(cause) => cause,
         };
         let error = Error::new("cannot execute", path.display().to_string(), cause);
         hands.voice.say(&Entry::new(Level::Err, format!("error: {error}")));
         refuse()
+    }
+
+    fn arguments(&self) -> io::Result<Vec<CString>> {
+        let arguments = self.invocation.arguments.iter().cloned().map(OsString::into_vec);
+        Ok(arguments.map(CString::new).collect::<Result<_, _>>()?)
+    }
+
+    /// The server, as a listener starts it for connections that it has decided about.
+    fn launcher(&self) -> Result<Launcher, Error> {
+        let path = self.invocation.path(&self.settings.server_directory);
+        let cannot = |cause| Error::new("cannot execute", path.display().to_string(), cause);
+        let arguments = self.arguments().map_err(cannot)?;
+        Launcher::new(path.clone(), arguments, self.environment.clone(), UMASK).map_err(cannot)
     }
 
     /// The compiled image of the rules, if there is one that may be used. Where there should be one and

@@ -4,6 +4,7 @@
 //! and then looked at through the open descriptor, so that what was checked is what is read.
 
 use nix::fcntl::{OFlag, openat};
+use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::stat::Mode;
 use std::ffi::{CStr, CString, OsStr, OsString, c_char};
 use std::fs::{DirBuilder, File, Metadata, OpenOptions, Permissions};
@@ -113,6 +114,11 @@ pub fn open_beside(path: &Path) -> io::Result<(File, File)> {
         return Err(io::Error::other("Not a regular file"));
     }
     Ok((directory, file))
+}
+
+/// A new file in memory that has no path and is gone with its last descriptor.
+pub fn in_memory(name: &CStr) -> io::Result<File> {
+    Ok(File::from(memfd_create(name, MFdFlags::MFD_CLOEXEC)?))
 }
 
 /// Why an open file is not to be trusted with the security of this machine, if so: it belongs to

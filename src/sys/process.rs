@@ -95,7 +95,7 @@ fn shell_arguments(command: &[u8]) -> io::Result<[CString; 3]> {
 }
 
 /// What execve(2) wants: pointers, and a null one at the end.
-fn pointers(strings: &[CString]) -> Vec<*const c_char> {
+pub(super) fn pointers(strings: &[CString]) -> Vec<*const c_char> {
     strings.iter().map(|string| string.as_ptr()).chain([std::ptr::null()]).collect()
 }
 
@@ -153,7 +153,7 @@ impl Shell<'_> {
 
 unsafe extern "C" {
     /// environ(7).
-    static environ: *const *const c_char;
+    pub(super) static environ: *const *const c_char;
 }
 
 /// One waitpid(2): the process, or None if none has ended (`flags`) or there is none. It is called
@@ -173,7 +173,7 @@ fn wait_once(pid: i32, flags: i32) -> nix::Result<Option<(i32, Ended)>> {
     Ok(Some((ended, how)))
 }
 
-fn wait_for(child: i32) -> io::Result<Ended> {
+pub(super) fn wait_for(child: i32) -> io::Result<Ended> {
     loop {
         match wait_once(child, 0) {
             Ok(Some((_, ended))) => return Ok(ended),
@@ -183,14 +183,19 @@ fn wait_for(child: i32) -> io::Result<Ended> {
     }
 }
 
-/// Collects the children that have ended, without waiting: their process ids. As the first process of
-/// a container it meets others' orphans, too.
-pub fn reap() -> Vec<i32> {
-    let next = || match wait_once(-1, libc::WNOHANG) {
-        Ok(ended) => ended.map(|(pid, _)| pid),
-        Err(_) => None,
-    };
-    std::iter::from_fn(next).collect()
+/// Collects the children that have ended, without waiting: which, and how. As the first process of a
+/// container it meets others' orphans, too.
+pub fn reap() -> Vec<(i32, Ended)> {
+    std::iter::from_fn(|| wait_once(-1, libc::WNOHANG).ok().flatten()).collect()
+}
+
+/// Has this process killed when the one that started it ends; where that has ended already, at once.
+pub fn end_with_parent(parent: u32) {
+    let asked = nix::sys::prctl::set_pdeathsig(Signal::SIGKILL);
+    let is_there = u32::try_from(nix::unistd::getppid().as_raw()) == Ok(parent);
+    if asked.is_err() || !is_there {
+        leave(NOT_RUN);
+    }
 }
 
 /// A program whose standard output is read here. It keeps descriptors 0 and 2 and gets no other.
@@ -402,6 +407,17 @@ pub fn is_privileged_start() -> bool {
     // SAFETY: getauxval(3) reads the auxiliary vector; no memory of ours is involved.
     let secure = unsafe { libc::getauxval(AT_SECURE) };
     secure != 0 || Uid::current() != Uid::effective() || Gid::current() != Gid::effective()
+}
+
+/// Lets go of what is behind these descriptors, in a child that lasts: the null device stands there, for
+/// they have owners.
+pub fn let_go(descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
+    let null = open("/dev/null", OFlag::O_RDWR | OFlag::O_CLOEXEC, Mode::empty())?;
+    for descriptor in descriptors {
+        // SAFETY: both are open, and stay so; whoever owns the second one owns another file now.
+        Errno::result(unsafe { libc::dup3(null.as_raw_fd(), descriptor.as_raw_fd(), libc::O_CLOEXEC) })?;
+    }
+    Ok(())
 }
 
 /// Ends the process at once: no destructors, no flushing.

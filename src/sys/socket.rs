@@ -181,7 +181,9 @@ pub fn write_until(fd: BorrowedFd<'_>, mut text: &[u8], deadline: Instant) -> io
             Err(Errno::EINTR) => {}
             Err(Errno::EAGAIN) if ready(fd, PollFlags::POLLOUT, deadline) => {}
             // A pipe that is ready takes this much without blocking (pipe(7)).
-            Err(Errno::ENOTSOCK) if ready(fd, PollFlags::POLLOUT, deadline) => {
+            Err(Errno::ENOTSOCK)
+                if ready_now(fd, PollFlags::POLLOUT) || ready(fd, PollFlags::POLLOUT, deadline) =>
+            {
                 let piece = text.get(..libc::PIPE_BUF).unwrap_or(text);
                 let sent = signals::without_sigpipe(|| nix::unistd::write(fd, piece))?;
                 text = text.get(sent..).unwrap_or_default();
@@ -219,6 +221,10 @@ fn ready(fd: BorrowedFd<'_>, wanted: PollFlags, deadline: Instant) -> bool {
             Err(_) => return false,
         }
     }
+}
+
+fn ready_now(fd: BorrowedFd<'_>, wanted: PollFlags) -> bool {
+    matches!(poll(&mut [PollFd::new(fd, wanted)], PollTimeout::ZERO), Ok(1..))
 }
 
 /// A TCP connection to an address, from any address of ours or from the given one. Does not block.

@@ -15,6 +15,9 @@ use syslog::{LogFormat, Logger, Severity};
 /// Longest wait for a syslogd that does not read.
 pub const PATIENCE: Duration = Duration::from_millis(80);
 
+/// The same for a single line of a process that lasts; it is renewed with each line that is taken.
+pub const PATIENCE_LASTING: Duration = Duration::from_millis(10);
+
 /// Where syslogd listens.
 pub const DEV_LOG: &str = "/dev/log";
 
@@ -51,6 +54,8 @@ struct Socket {
     path: PathBuf,
     open: Option<(OwnedFd, SockType)>,
     patience: Duration,
+    /// What patience is again once a line was taken.
+    renewal: Option<Duration>,
 }
 
 impl Socket {
@@ -97,6 +102,9 @@ impl Socket {
         if waited {
             self.patience = deadline.saturating_duration_since(Instant::now());
         }
+        if let (Ok(()), Some(renewal)) = (&result, self.renewal) {
+            self.patience = renewal;
+        }
         result
     }
 }
@@ -131,8 +139,20 @@ pub struct Syslog {
 impl Syslog {
     /// `tag` stands before the process id; `facility` is that of lines without one of their own.
     pub fn new(path: &Path, tag: &[u8], pid: u32, facility: u8) -> Syslog {
-        let socket = Socket { path: path.to_owned(), open: None, patience: PATIENCE };
+        let socket = Socket { path: path.to_owned(), open: None, patience: PATIENCE, renewal: None };
         Syslog { logger: Logger::new(socket, Lines { tag: tag.to_vec(), pid }), facility, lost: 0 }
+    }
+
+    /// For a process that lasts: a syslogd that is stuck is waited for once, a moment, until it takes
+    /// lines again.
+    pub fn lasting(&mut self) {
+        self.logger.backend.patience = PATIENCE_LASTING;
+        self.logger.backend.renewal = Some(PATIENCE_LASTING);
+    }
+
+    /// From here on lines are those of another process.
+    pub fn speaks_for(&mut self, pid: u32) {
+        self.logger.formatter.pid = pid;
     }
 
     /// Sends a line, or drops and counts it. The facility of the message counts if it is not 0.
@@ -236,6 +256,26 @@ mod tests {
         let log = UnixDatagram::bind(&path).expect("a new daemon");
         syslog.send(line);
         assert!(text(&log).contains("1 log message(s) lost"), "the new socket is found");
+        std::fs::remove_file(path).expect("removes");
+    }
+
+    #[test]
+    fn a_process_that_lasts_is_not_held_by_a_stuck_reader() {
+        let path = place("lasting");
+        let log = UnixDatagram::bind(&path).expect("binds");
+        let mut syslog = Syslog::new(&path, b"d", 1, 3);
+        syslog.lasting();
+        let line = Message { facility: 0, level: 6, text: b"hello" };
+        let begun = Instant::now();
+        for _ in 0..20_000 {
+            syslog.send(line);
+        }
+        assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
+        while log.set_nonblocking(true).is_ok() && log.recv(&mut [0; 500]).is_ok() {}
+        syslog.speaks_for(42);
+        syslog.send(line);
+        assert!(text(&log).contains("log message(s) lost"));
+        assert!(text(&log).ends_with(" d[42]: hello"));
         std::fs::remove_file(path).expect("removes");
     }
 }

@@ -15,7 +15,7 @@ use crate::facts::{ListEnd, Sought};
 use crate::rules::compiled::{BLOCK, Blocks, Compiled, Damage, Next, Role, Walk};
 use crate::rules::{Entry, Table};
 use crate::sys::file::{Found, Stamp, distrust, find, open_beside};
-use std::cell::{Cell, OnceCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io;
@@ -94,6 +94,10 @@ pub struct Image {
     compiled: Compiled<Disk>,
     damage: OnceCell<Damage>,
     told: Cell<bool>,
+    /// Pattern files that stay open, by their number among the sources, and how many may.
+    /// One that is in use is not there.
+    kept: RefCell<Vec<(u16, Option<Words>)>>,
+    keeps: usize,
 }
 
 impl Image {
@@ -138,7 +142,31 @@ impl Image {
     /// An image in a file that need not be trusted anew.
     pub fn from_file(path: &Path, file: File) -> Result<Image, NotUsed> {
         let compiled = Compiled::open(Disk(file)).map_err(NotUsed::Damaged)?;
-        Ok(Image { path: path.to_path_buf(), compiled, damage: OnceCell::new(), told: Cell::new(false) })
+        Ok(Image {
+            path: path.to_path_buf(),
+            compiled,
+            damage: OnceCell::new(),
+            told: Cell::new(false),
+            kept: RefCell::default(),
+            keeps: 0,
+        })
+    }
+
+    /// The same for many clients, one after the other: at most so many pattern files stay open, and what
+    /// was read of them is not read again. So an answer counts only if the image [stands for] its
+    /// sources afterwards.
+    ///
+    /// [stands for]: Image::stands_for
+    pub fn keeping(self, most: usize) -> Image {
+        Image { keeps: most, ..self }
+    }
+
+    /// Whether the words of a pattern file can be had without opening it again for each client.
+    pub fn keeps_words(&self, path: &[u8]) -> bool {
+        let kept = self.kept.borrow();
+        let is_kept = |number| kept.iter().any(|(one, _)| *one == number);
+        let number = self.compiled.source(Role::Words, path);
+        number.is_some_and(|number| kept.len() < self.keeps || is_kept(number))
     }
 
     /// Whether it was made of these tables, and nothing it was made of has changed since. Nothing is
@@ -199,7 +227,7 @@ impl Image {
     }
 
     /// Shows those words of a pattern file that can matter. None where the text has to be read.
-    fn words(
+    pub fn words(
         &self,
         path: &Path,
         sought: &dyn Sought,
@@ -209,15 +237,31 @@ impl Image {
         let Some(stamp) = self.compiled.sources.get(usize::from(number))?.stamp else {
             return Some(ListEnd::Missing);
         };
+        let mut opened = self.take_kept(number);
+        let mut open = || Words::open_to_jump(path).ok()?.filter(|words| words.stamp().numbers() == stamp);
+        let end = self.words_of(number, &mut opened, &mut open, sought, visit);
+        if self.keeps > 0 {
+            self.keep(number, opened);
+        }
+        end
+    }
+
+    fn words_of(
+        &self,
+        number: u16,
+        opened: &mut Option<Words>,
+        open: &mut dyn FnMut() -> Option<Words>,
+        sought: &dyn Sought,
+        visit: &mut dyn FnMut(&[u8]) -> bool,
+    ) -> Option<ListEnd> {
         let mut walk = self.compiled.walk(number);
-        let mut opened: Option<Words> = None;
         loop {
             let next = walk.next(&self.compiled, sought).unwrap_or_else(|damage| self.is_damaged(damage));
             if next == Next::Nothing {
                 return Some(ListEnd::Read);
             }
             if opened.is_none() {
-                opened = Words::open_to_jump(path).ok()?.filter(|words| words.stamp().numbers() == stamp);
+                *opened = open();
             }
             let words = opened.as_mut()?;
             let Next::At(spot) = next else { return Some(words.visit_rest(visit)) };
@@ -228,6 +272,23 @@ impl Image {
                 NextWord::Trouble(why) => return Some(ListEnd::Trouble(why)),
                 NextWord::End | NextWord::Changed => return None,
             }
+        }
+    }
+
+    /// A pattern file that was kept open, at its start.
+    fn take_kept(&self, number: u16) -> Option<Words> {
+        let mut kept = self.kept.borrow_mut();
+        let mut words = kept.iter_mut().find(|(one, _)| *one == number)?.1.take()?;
+        words.jump(0);
+        Some(words)
+    }
+
+    fn keep(&self, number: u16, words: Option<Words>) {
+        let mut kept = self.kept.borrow_mut();
+        match kept.iter_mut().find(|(one, _)| *one == number) {
+            Some((_, place)) => *place = words,
+            None if words.is_some() => kept.push((number, words)),
+            None => {}
         }
     }
 }
@@ -260,6 +321,23 @@ impl<'i> RuleTable<'i> {
     pub fn new(path: &Path, image: Option<&'i Image>) -> RuleTable<'i> {
         let index = image.and_then(|i| i.compiled.source(Role::Table, path.as_os_str().as_bytes()));
         RuleTable { text: TextTable::new(path), image, index, walk: None }
+    }
+
+    /// The table that an earlier search left behind ([`RuleTable::into_text`]), for another client.
+    pub fn again(mut text: TextTable, image: &'i Image) -> RuleTable<'i> {
+        text.begin_again();
+        let index = image.compiled.source(Role::Table, text.path.as_os_str().as_bytes());
+        RuleTable { text, image: Some(image), index, walk: None }
+    }
+
+    /// What is behind it, open if it was opened.
+    pub fn into_text(self) -> TextTable {
+        self.text
+    }
+
+    /// Whether it was read to an end, and would have to be opened again.
+    pub fn has_ended(&self) -> bool {
+        self.text.has_ended()
     }
 
     /// From here on the text alone, from its start.

@@ -1,10 +1,13 @@
 //! What the tests of a running tcpd share: files of their own, and a listener that ends with its test.
 #![allow(dead_code)]
 
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrStorage, bind, connect, socket};
 use std::ffi::OsString;
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
 use std::net::{SocketAddr, TcpStream};
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::DirBuilderExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, Command, Stdio};
@@ -24,7 +27,7 @@ impl Scratch {
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR"))
             .join(format!("wrapper-{}-{number}", std::process::id()));
-        fs::create_dir_all(&path).expect("a scratch directory");
+        fs::DirBuilder::new().recursive(true).mode(0o755).create(&path).expect("a scratch directory");
         Scratch(path)
     }
 
@@ -57,6 +60,17 @@ pub fn rules(scratch: &Scratch, allow: &str, deny: &str) -> Vec<OsString> {
 pub fn make_private(path: &Path) {
     use std::os::unix::fs::PermissionsExt;
     fs::set_permissions(path, fs::Permissions::from_mode(0o600)).expect("chmod");
+}
+
+/// A connection to `to` from an address of loopback.
+pub fn connect_from(from: [u8; 4], to: SocketAddr) -> TcpStream {
+    let end = socket(AddressFamily::Inet, SockType::Stream, SockFlag::SOCK_CLOEXEC, None).expect("a socket");
+    let from = SockaddrStorage::from(SocketAddr::from((from, 0)));
+    bind(end.as_raw_fd(), &from).expect("an address of loopback");
+    connect(end.as_raw_fd(), &SockaddrStorage::from(to)).expect("connects");
+    let client = TcpStream::from(end);
+    client.set_read_timeout(Some(PATIENCE)).expect("a socket");
+    client
 }
 
 /// A running `tcpd --listen`.
@@ -106,9 +120,16 @@ impl Listening {
     }
 
     pub fn line(&mut self) -> String {
+        self.signed_line().1
+    }
+
+    /// A line, and the process that said it.
+    pub fn signed_line(&mut self) -> (u32, String) {
         let mut line = String::new();
         self.log.read_line(&mut line).expect("a line");
-        line.split_once("]: ").map_or(line.clone(), |(_, text)| text.trim().to_owned())
+        let Some((head, text)) = line.split_once("]: ") else { return (0, line) };
+        let pid = head.rsplit('[').next().and_then(|pid| pid.parse().ok());
+        (pid.expect("a process id"), text.trim().to_owned())
     }
 
     pub fn signal(&self, signal: &str) {

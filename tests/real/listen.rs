@@ -4,7 +4,7 @@
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 
@@ -240,4 +240,157 @@ fn listener_counts_its_children_under_an_ignored_sigchld() {
         let read = client.read_exact(&mut answer);
         assert!(read.is_ok() && &answer == b"HELLO FROM DAEMON\n", "visit {number}: {read:?}");
     }
+}
+
+/// Waits until the listener has the rules at hand: until it refuses by itself.
+fn wait_for_the_rules(lab: &Lab, listener: &Running) {
+    let itself = || {
+        visit(NOBODY);
+        let heard = lab.log_until("refused connect from 127.0.0.9");
+        heard.iter().any(|line| line.pid == Some(listener.pid()) && line.message.starts_with("refused"))
+    };
+    assert!(lab::patiently(itself), "it leaves everything to children");
+}
+
+const NOBODY: &str = "127.0.0.9";
+
+/// What a running process does, as strace(1) tells it.
+fn overheard(listener: &Running, doing: impl FnOnce()) -> String {
+    lab::need("/usr/bin/strace", "strace");
+    let (pid, trace) = (listener.pid().to_string(), format!("{SCRATCH}/trace"));
+    let mut command = Command::new("/usr/bin/strace");
+    let mut strace = Running::start(command.args(["-f", "-p", &pid, "-o", &trace]).stderr(Stdio::null()));
+    let is_traced = || {
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+        status.lines().any(|line| line.starts_with("TracerPid:") && !line.ends_with("\t0"))
+    };
+    assert!(lab::patiently(is_traced));
+    doing();
+    strace.signal(Signal::SIGINT);
+    strace.wait();
+    std::fs::read_to_string(&trace).unwrap()
+}
+
+/// Neither a child nor a file for a refusal by numbers; for a server one child, which opens nothing
+/// before it is the server.
+#[test]
+fn numbers_are_refused_without_a_child_and_without_opening_a_file() {
+    let lab = open_lab!();
+    lab::write("/etc/words", "192.0.2.0/24 127.0.0.9\n");
+    lab.rules("ALL: 127.0.0.2\n", "in.other: .example.org\nALL: /etc/words\nALL: ALL\n");
+    let listener = listening(&lab, &[], &["/usr/sbin/in.tw-probe"]);
+    wait_for_the_rules(&lab, &listener);
+    visit("127.0.0.8");
+    let calls = overheard(&listener, || {
+        for from in [NOBODY, "127.0.0.8", "127.0.0.7"].repeat(7) {
+            assert_eq!(visit(from), "");
+        }
+    });
+    assert_eq!(calls.matches("accept4(").count(), 21, "{calls}");
+    for call in ["clone", "fork", "exec", "open", "creat", "umask", "set", "prctl", "unlink"] {
+        let seen = calls.lines().find(|line| {
+            let name = line.split_whitespace().nth(1).unwrap_or_default();
+            name.starts_with(call) && !name.starts_with("setsockopt")
+        });
+        assert_eq!(seen, None, "{call}");
+    }
+    let log = lab.log_until("refused connect from 127.0.0.7");
+    assert!(log.iter().all(|line| line.pid == Some(listener.pid()) && line.priority == 28), "{log:#?}");
+
+    let serve = || assert_eq!(visit("127.0.0.2"), "HELLO FROM DAEMON\n");
+    serve();
+    let calls = overheard(&listener, serve);
+    assert_eq!(calls.matches("CLONE_VFORK").count(), 1, "{calls}");
+    let before: Vec<_> = calls.lines().take_while(|line| !line.contains("execve(")).collect();
+    assert!(before.len() < calls.lines().count(), "{calls}");
+    assert!(!before.iter().any(|line| line.contains("open")), "{before:#?}");
+}
+
+/// A server started by the listener itself finds its process as a child's server does.
+#[test]
+fn the_server_cannot_tell_who_decided() {
+    let lab = open_lab!();
+    lab.rules("ALL: 127.0.0.2\n", "ALL: ALL\n");
+    let listener = listening(&lab, &[], &["/usr/sbin/in.tw-probe", "-x"]);
+    let served = || {
+        assert_eq!(visit("127.0.0.2"), "HELLO FROM DAEMON\n");
+        let log = lab.log_until("connect from 127.0.0.2");
+        let line = log.iter().find(|line| line.message.starts_with("connect")).unwrap().clone();
+        assert_ne!(line.pid, Some(listener.pid()), "the server's line");
+        (lab.saw().unwrap(), line.priority, line.tag, line.message)
+    };
+    let by_a_child = served();
+    wait_for_the_rules(&lab, &listener);
+    let calls = overheard(&listener, || assert_eq!(served(), by_a_child));
+    assert!(calls.contains("CLONE_VFORK"), "{calls}");
+}
+
+/// A server that is not there is a child's business, once, and so is one that is tcpd itself.
+#[test]
+fn a_server_that_cannot_be_started_is_told_once() {
+    let lab = open_lab!();
+    lab.rules("ALL: 127.0.0.2\n", "ALL: ALL\n");
+    for (server, words) in [
+        ("/usr/sbin/in.nothing", vec!["connect from 127.0.0.2 (127.0.0.2)", "error: cannot execute"]),
+        (
+            "/usr/sbin/tcpd",
+            vec!["error: tcpd is recursively calling itself", "refused connect from 127.0.0.2"],
+        ),
+    ] {
+        let listener = listening(&lab, &["--daemon", "in.probe"], &[server]);
+        wait_for_the_rules(&lab, &listener);
+        lab.log();
+        assert_eq!(visit("127.0.0.2"), "");
+        let log = lab.log_until(words[1]);
+        let said: Vec<_> = log.iter().map(|line| line.message.as_str()).collect();
+        assert_eq!(said.len(), 2, "{said:?}");
+        assert!(said.iter().zip(&words).all(|(line, words)| line.starts_with(words)), "{said:?}");
+        assert!(log.iter().all(|line| line.pid != Some(listener.pid())), "{log:#?}");
+    }
+}
+
+/// Descriptors, children and resident pages.
+fn weight(listener: &Running) -> (usize, usize, usize) {
+    let process = format!("/proc/{}", listener.pid());
+    let read = |file: &str| std::fs::read_to_string(format!("{process}/{file}")).unwrap();
+    let children = read(&format!("task/{}/children", listener.pid())).split_whitespace().count();
+    let pages = read("statm").split_whitespace().nth(1).unwrap().parse().unwrap();
+    (std::fs::read_dir(format!("{process}/fd")).unwrap().count(), children, pages)
+}
+
+/// A thousand places are taken, a hundred thousand clients are refused, and syslogd is stuck all the while.
+#[test]
+fn a_flood_of_refusals_leaves_nothing_behind() {
+    const HELD: usize = 1_000;
+    const REFUSED: u32 = 100_000;
+    let lab = open_lab!();
+    let many = libc::rlimit { rlim_cur: 4096, rlim_max: 4096 };
+    // SAFETY: the limit is a plain struct that outlives the call.
+    assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const many) }, 0);
+    lab.rules("ALL: 127.0.0.2\n", "ALL: ALL\n");
+    let listener = listening(&lab, &["--max-connections", "1100"], &["/usr/bin/cat"]);
+    wait_for_the_rules(&lab, &listener);
+    let mut held: Vec<TcpStream> = (0..HELD).map(|_| connect("127.0.0.2")).collect();
+    assert!(held.iter_mut().all(is_echoed));
+    let refuse = |number: u32| {
+        let [_, _, high, low] = number.to_be_bytes();
+        let refused = read_to_the_end(connect(&format!("127.1.{high}.{low}")));
+        assert!(refused.is_empty());
+    };
+    // From here on nobody reads the log.
+    (0..1_000).for_each(refuse);
+    let before = weight(&listener);
+    let begun = Instant::now();
+    (0..REFUSED).map(|number| number % 60_000).for_each(refuse);
+    let took = begun.elapsed();
+    let after = weight(&listener);
+    assert_eq!((before.0, before.1), (after.0, after.1), "descriptors and children");
+    assert_eq!(after.1, HELD);
+    assert!(after.2 <= before.2 + 64, "resident pages: {before:?} {after:?}");
+    assert!(took < Duration::from_secs(200), "the log holds nobody up: {took:?}");
+    assert!(held.iter_mut().all(is_echoed));
+    lab.log();
+    refuse(1);
+    let log = lab.log_until("refused connect from 127.1.0.1 ");
+    assert!(log.iter().any(|line| line.message.contains("log message(s) lost")), "{log:#?}");
 }

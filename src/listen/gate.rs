@@ -1,0 +1,145 @@
+//! Is this connection one that numbers alone decide?
+//!
+//! The listener decides here, in its own process, and only where that is as good as in a child: the rules
+//! ask for nothing but addresses and ports, the rule that decides has no option, nothing was noticed on
+//! the way, no setting wants more than the rules say, and the socket is a plain one. In any other case
+//! there is no answer, and a child goes the whole way. So there is nothing here that waits for anybody,
+//! and nothing that changes this process.
+//!
+//! The law, kept by tests: **where there is an answer, it is the child's.**
+
+#![forbid(unsafe_code)]
+
+use super::kept::{Bounds, Kept, Where};
+use crate::error::NameDoubt;
+use crate::facts::{
+    Ask, DaemonName, Fact, HostName, Identity, ListEnd, Membership, NoSuch, Request, Side, Sought, Transport,
+    UserName,
+};
+use crate::logline::{Caller, Entry, Level, Line};
+use crate::lookup::{endpoint, transport};
+use crate::settings::{Resolve, Settings};
+use crate::sys::process;
+use crate::sys::socket::{self, End, Ends};
+use crate::tables::image::Image;
+use crate::verdict::{Access, Because, Decision, Tables, decide};
+use std::ffi::OsStr;
+use std::os::fd::BorrowedFd;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::time::Duration;
+
+/// What numbers decide, with the line for the log.
+#[must_use]
+#[derive(Debug)]
+pub enum Answer {
+    Refused(Entry),
+    Served(Entry),
+}
+
+pub struct Gate {
+    daemon: Vec<u8>,
+    pub kept: Option<Kept>,
+    /// A refusal is no more than its line in the log.
+    refuses: bool,
+}
+
+impl Gate {
+    /// The gate of a service. It is shut where settings want every rule read, or names asked for.
+    pub fn new(daemon: &[u8], settings: &Settings) -> Gate {
+        let Settings { hosts_allow, hosts_deny, image, .. } = settings;
+        let is_shut = settings.strict || settings.paranoid || settings.resolve == Resolve::Always;
+        let files = Where { allow: hosts_allow.clone(), deny: hosts_deny.clone(), image: image.clone() };
+        Gate {
+            daemon: daemon.to_vec(),
+            kept: (!is_shut).then(|| Kept::new(files)),
+            refuses: settings.refuse_delay.unwrap_or_default() == Duration::ZERO,
+        }
+    }
+
+    /// The answer for a connection that was accepted.
+    pub fn answer(&mut self, connection: BorrowedFd<'_>) -> Option<Answer> {
+        let kept = self.kept.as_mut()?;
+        let ends = socket::ends(connection).ok()?;
+        let is_plain = matches!((&ends.client, &ends.server), (End::Inet(..), End::Inet(..)))
+            && transport(&ends) == Transport::Stream
+            && socket::ip_options(connection).is_empty();
+        let daemon = &self.daemon;
+        let answer = is_plain.then(|| {
+            kept.search(|image, allow, deny, bounds| {
+                let mut tables = Tables::new(allow, deny, false);
+                by_numbers(daemon, &ends, &mut tables, image, bounds)
+            })
+        })??;
+        (self.refuses || matches!(answer, Answer::Served(_))).then_some(answer)
+    }
+}
+
+/// Decides as a child would, and says so only if nothing but numbers and the rules was needed.
+fn by_numbers(
+    daemon: &[u8],
+    ends: &Ends,
+    tables: &mut Tables<'_>,
+    image: &Image,
+    bounds: &Bounds,
+) -> Option<Answer> {
+    let numbers = Numbers { image, bounds };
+    let both = (endpoint(&ends.client), endpoint(&ends.server));
+    let request = Request::new(DaemonName::stated(daemon), process::pid(), Transport::Stream, both, &numbers);
+    let Decision { access, because, plan, remarks, .. } = decide(tables, &request);
+    if bounds.are_left() || !plan.is_empty() || !remarks.is_empty() {
+        return None;
+    }
+    let line = |level, line: fn(Caller) -> Line| Entry::new(level, line(Caller::of(&request)).print());
+    match (access, because) {
+        (Access::Permit, Because::Rule(..) | Because::NoRule) => {
+            Some(Answer::Served(line(Level::Allow, Line::Connect)))
+        }
+        (Access::Deny, Because::Rule(..)) => Some(Answer::Refused(line(Level::Deny, Line::Refused))),
+        (_, Because::Trouble) | (Access::Deny, Because::NoRule) => None,
+    }
+}
+
+/// An asker that knows pattern files; whatever else it is asked leaves the bounds.
+struct Numbers<'a> {
+    image: &'a Image,
+    bounds: &'a Bounds,
+}
+
+impl Ask for Numbers<'_> {
+    fn name(&self, _: Side, _: &mut Vec<NameDoubt>) -> Fact<HostName> {
+        self.bounds.leave();
+        Fact::Unknown
+    }
+
+    fn user(&self, _: u32) -> Fact<UserName> {
+        self.bounds.leave();
+        Fact::Unknown
+    }
+
+    fn in_netgroup(&self, _: &[u8], _: &[u8]) -> Membership {
+        self.bounds.leave();
+        Membership::No
+    }
+
+    fn word_list(&self, path: &[u8], sought: &dyn Sought, visit: &mut dyn FnMut(&[u8]) -> bool) -> ListEnd {
+        let mut visit = |word: &[u8]| self.bounds.allow_one_more() && visit(word);
+        let is_kept = self.image.keeps_words(path);
+        let path = Path::new(OsStr::from_bytes(path));
+        let end = if is_kept { self.image.words(path, sought, &mut visit) } else { None };
+        end.unwrap_or_else(|| {
+            self.bounds.leave();
+            ListEnd::Missing
+        })
+    }
+
+    fn identity(&self, _: Option<&[u8]>, _: Option<&[u8]>) -> Result<Identity, NoSuch> {
+        self.bounds.leave();
+        Err(NoSuch::User)
+    }
+
+    fn interface_exists(&self, _: &[u8]) -> bool {
+        self.bounds.leave();
+        false
+    }
+}
