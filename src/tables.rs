@@ -255,6 +255,10 @@ impl TextTable {
         }
     }
 
+    fn is_open(&self) -> bool {
+        matches!(self.state, State::Open(..))
+    }
+
     /// Whether the open file is no longer what was opened.
     fn changed(&self) -> bool {
         match &self.state {

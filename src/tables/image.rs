@@ -12,7 +12,7 @@
 use super::{NextWord, TextTable, Words, word_list};
 use crate::error::{Problem, Weight, What, reason};
 use crate::facts::{ListEnd, Sought};
-use crate::rules::compiled::{BLOCK, Blocks, Compiled, Damage, Next, Role, Walk};
+use crate::rules::compiled::{BLOCK, Blocks, Compiled, Damage, Next, Role, Source, Walk};
 use crate::rules::{Entry, Table};
 use crate::sys::file::{Found, Stamp, distrust, find, open_beside};
 use std::cell::{Cell, OnceCell, RefCell};
@@ -196,6 +196,16 @@ impl Image {
         Ok(())
     }
 
+    /// Whether a source is still what the image was made of. All were when it was opened, but a name may
+    /// have been asked for since, or a command run.
+    fn is_as_before(source: &Source) -> bool {
+        match find(Path::new(OsStr::from_bytes(&source.path))) {
+            Ok(Found::Regular(now)) => source.stamp == Some(now.numbers()),
+            Ok(Found::Nothing) => source.stamp.is_none(),
+            Ok(Found::Other) | Err(_) => false,
+        }
+    }
+
     pub fn path(&self) -> &Path {
         &self.path
     }
@@ -234,8 +244,9 @@ impl Image {
         visit: &mut dyn FnMut(&[u8]) -> bool,
     ) -> Option<ListEnd> {
         let number = self.compiled.source(Role::Words, path.as_os_str().as_bytes())?;
-        let Some(stamp) = self.compiled.sources.get(usize::from(number))?.stamp else {
-            return Some(ListEnd::Missing);
+        let source = self.compiled.sources.get(usize::from(number))?;
+        let Some(stamp) = source.stamp else {
+            return Image::is_as_before(source).then_some(ListEnd::Missing);
         };
         let mut opened = self.take_kept(number);
         let mut open = || Words::open_to_jump(path).ok()?.filter(|words| words.stamp().numbers() == stamp);
@@ -258,7 +269,7 @@ impl Image {
         loop {
             let next = walk.next(&self.compiled, sought).unwrap_or_else(|damage| self.is_damaged(damage));
             if next == Next::Nothing {
-                return Some(ListEnd::Read);
+                return (opened.is_some() || Image::is_as_before(source)).then_some(ListEnd::Read);
             }
             if opened.is_none() {
                 *opened = open();
@@ -358,11 +369,14 @@ impl Table for RuleTable<'_> {
         let Some(source) = image.compiled.sources.get(usize::from(index)) else {
             return self.begin_anew();
         };
-        let Some(stamp) = source.stamp else { return Entry::End };
+        let Some(stamp) = source.stamp else {
+            return if Image::is_as_before(source) { Entry::End } else { self.begin_anew() };
+        };
         let walk = self.walk.get_or_insert_with(|| image.compiled.walk(index));
         let next = walk.next(&image.compiled, sought).unwrap_or_else(|damage| image.is_damaged(damage));
         if next == Next::Nothing {
-            return if self.text.changed() { self.begin_anew() } else { Entry::End };
+            let is_good = if self.text.is_open() { !self.text.changed() } else { Image::is_as_before(source) };
+            return if is_good { Entry::End } else { self.begin_anew() };
         }
         if !self.text.open_at(|now: Stamp| now.numbers() == stamp) {
             return self.begin_anew();
