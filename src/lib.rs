@@ -15,6 +15,7 @@
 //! | 1 language | [`rules`] | what are rules made of? |
 //! | | [`rules::grammar`] | what do these bytes say? (nom lives here) |
 //! | | [`rules::options`] | what does an option mean? |
+//! | | [`rules::scan`] | where does a word end, among a million? |
 //! | | [`rules::keys`] | by what can a line or a word be found? |
 //! | | [`rules::compiled`] | which lines can matter to this client? |
 //! | 2 thought | [`verdict`] | served or refused? |

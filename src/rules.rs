@@ -15,6 +15,7 @@ pub mod compiled;
 pub mod grammar;
 pub mod keys;
 pub mod options;
+pub mod scan;
 
 use crate::error::{Doubt, Flaw, Place, Problem, What};
 use crate::facts::Sought;
@@ -107,7 +108,8 @@ impl List<'_> {
             }
             Item::Except => false,
         };
-        self.0.contains(&b':') && self.items().skip_while(|item| *item != Item::Except).any(is_bare)
+        let has_colon = || !scan::is_short_without(self.0, |byte| byte == b':') && self.0.contains(&b':');
+        has_colon() && self.items().skip_while(|item| *item != Item::Except).any(is_bare)
     }
 }
 

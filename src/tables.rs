@@ -14,6 +14,7 @@ pub mod image;
 use crate::error::{Place, Problem, Weight, What, reason};
 use crate::facts::ListEnd;
 use crate::rules::compiled::Spot;
+use crate::rules::scan::end_of_word;
 use crate::rules::{Entry, Line, Parsed, Table, grammar};
 use crate::sys::file::{Opened, Stamp, find_byte, open};
 use std::fs::File;
@@ -389,9 +390,9 @@ impl Words {
         self.joined.clear();
         loop {
             let unused = self.chunk.unused();
-            let end = unused.iter().position(|&byte| is_blank(byte));
+            let end = end_of_word(unused);
             let text = unused.get(..end.unwrap_or(unused.len())).unwrap_or_default();
-            if text.contains(&0) {
+            if unused.get(text.len()) == Some(&0) {
                 return NextWord::Trouble("a NUL byte".to_owned());
             }
             if self.joined.len() + text.len() > WORD_MAX {
@@ -433,10 +434,6 @@ impl Words {
             }
         }
     }
-}
-
-fn is_blank(byte: u8) -> bool {
-    byte == b' ' || (b'\t'..=b'\r').contains(&byte)
 }
 
 /// Shows each word of a pattern file to `visit`, until that returns false.

@@ -164,9 +164,11 @@ fn productions(source: &str) -> Vec<String> {
 
 #[test]
 fn the_grammar_of_the_manual_is_the_parser_s() {
-    for (source, least, of_lines) in
-        [("src/rules/grammar.rs", 18, "hosts_access.5"), ("src/rules/options.rs", 5, "hosts_options.5")]
-    {
+    for (source, least, of_lines) in [
+        ("src/rules/grammar.rs", 16, "hosts_access.5"),
+        ("src/rules/scan.rs", 2, "hosts_access.5"),
+        ("src/rules/options.rs", 5, "hosts_options.5"),
+    ] {
         let productions = productions(source);
         assert!(productions.len() >= least, "{source}: {productions:#?}");
         for production in productions {

@@ -1,5 +1,5 @@
 //! From bytes to rules. nom lives here and nowhere else; the productions above the functions are
-//! those of hosts_access(5), GRAMMAR.
+//! those of hosts_access(5), GRAMMAR; what a list is, `scan` says.
 //!
 //! Nothing here fails: a line that is no rule is said to be so ([`Parsed`]), a word that is no good
 //! pattern becomes one that matches nothing or can be read in two ways. Nothing here recurses: a
@@ -11,6 +11,8 @@
 
 #![forbid(unsafe_code)]
 
+use super::scan::{in_bare, is_fence, is_numeric, is_short_without};
+pub use super::scan::{is_separator, words};
 use super::{
     Address6, ClientPattern, DaemonPattern, HostPattern, List, Malformed, Parsed, Process, Rule, TextPattern,
     options,
@@ -27,22 +29,8 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 
 type Read<'a, T> = IResult<&'a [u8], T>;
 
-/// ```text
-/// separator = " " | TAB | CR | LF | "," ;
-/// ```
-pub fn is_separator(byte: u8) -> bool {
-    matches!(byte, b' ' | b'\t' | b'\r' | b'\n' | b',')
-}
-
 fn is_blank(byte: u8) -> bool {
     matches!(byte, b' ' | b'\t' | b'\r' | b'\n')
-}
-
-/// ```text
-/// list = { separator } { word { separator } } ;
-/// ```
-pub fn words(list: &[u8]) -> impl Iterator<Item = &[u8]> {
-    list.split(|&byte| is_separator(byte)).filter(|word| !word.is_empty())
 }
 
 /// ```text
@@ -54,14 +42,14 @@ pub fn line(text: &[u8]) -> Parsed<'_> {
     if text.first() == Some(&b'#') || text.iter().all(|&byte| is_blank(byte)) {
         return Parsed::Nothing;
     }
-    if !text.contains(&b':') {
-        return match text.iter().position(|&byte| byte == 0) {
-            Some(at) => malformed(text, Flaw::Nul, text.get(at..).unwrap_or_default(), None),
-            None => Parsed::NoColon,
-        };
-    }
     let (daemons, behind) = match field(text, false) {
         Field::Closed(daemons, behind) => (List(daemons), behind),
+        Field::Open(_) | Field::Flawed(..) if !text.contains(&b':') => {
+            return match text.iter().position(|&byte| byte == 0) {
+                Some(at) => malformed(text, Flaw::Nul, text.get(at..).unwrap_or_default(), None),
+                None => Parsed::NoColon,
+            };
+        }
         Field::Open(_) => return malformed(text, Flaw::NoSecondField, text, None),
         Field::Flawed(flaw, at) => return malformed(text, flaw, at, None),
     };
@@ -92,6 +80,21 @@ enum Field<'a> {
 /// Finds the first colon at bracket depth 0 that is not part of a bare IPv6 address.
 fn field(text: &[u8], clients: bool) -> Field<'_> {
     let from = |at: usize| text.get(at..).unwrap_or_default();
+    // Most fields end where the first byte that means anything here says so. A bare address has a
+    // second colon before its first blank.
+    if is_short_without(text, is_fence) {
+        return Field::Open(text);
+    }
+    match text.iter().position(|&byte| is_fence(byte)) {
+        None => return Field::Open(text),
+        Some(at) if text.get(at) == Some(&b':') => {
+            let behind = from(at + 1);
+            if !clients || !behind.iter().take_while(|&&byte| in_bare(byte)).any(|&byte| byte == b':') {
+                return Field::Closed(text.get(..at).unwrap_or_default(), behind);
+            }
+        }
+        Some(_) => {}
+    }
     let (mut at, mut word, mut opened) = (0, 0, Vec::new());
     while let Some(&byte) = text.get(at) {
         let starts_host = at == word || (at > word + 1 && text.get(at - 1) == Some(&b'@'));
@@ -131,8 +134,7 @@ fn field(text: &[u8], clients: bool) -> Field<'_> {
 /// digits and `:.%/` up to a separator if the whole of it is one, else up to the last colon that is
 /// followed by an option keyword.
 fn bare_length(text: &[u8]) -> usize {
-    let in_run = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b':' | b'.' | b'%' | b'/');
-    let run_length = text.iter().take(BARE_MAX + 1).take_while(|&&byte| in_run(byte)).count();
+    let run_length = text.iter().take(BARE_MAX + 1).take_while(|&&byte| in_bare(byte)).count();
     let run = text.get(..run_length).unwrap_or_default();
     if run.iter().filter(|&&byte| byte == b':').count() < 2 {
         return 0;
@@ -157,6 +159,9 @@ pub fn bare(word: &[u8]) -> Option<(Address6<'_>, Option<u8>)> {
     fn length(text: &[u8]) -> Read<'_, u8> {
         map_opt(digit1, |digits| std::str::from_utf8(digits).ok()?.parse().ok().filter(|&n| n <= 128))
             .parse(text)
+    }
+    if !word.contains(&b':') {
+        return None;
     }
     let address = map_opt(take_while1(|byte| byte != b'/'), address6);
     let mut whole = all_consuming(pair(address, opt(preceded(char('/'), length))));
@@ -229,6 +234,9 @@ fn zeros(text: &str) -> Option<u8> {
 /// The address of a text that is dotted IPv4, or IPv4 in `::ffff:` clothes: those are one address to
 /// every pattern.
 pub fn unmapped(text: &[u8]) -> &[u8] {
+    if text.first() != Some(&b':') {
+        return text;
+    }
     let mapped: Read<'_, &[u8]> = preceded(tag_no_case("::ffff:"), rest).parse(text);
     match mapped {
         Ok((_, inner)) if address4(inner).is_some() || inner == b"255.255.255.255" => inner,
@@ -262,6 +270,9 @@ pub fn split_host(word: &[u8]) -> Option<(&[u8], &[u8])> {
 /// process = port | text ;
 /// ```
 pub fn daemon_pattern(word: &[u8]) -> DaemonPattern<'_> {
+    if word.eq_ignore_ascii_case(b"ALL") {
+        return DaemonPattern { process: Process::Named(TextPattern::All), host: None };
+    }
     let (process, host) = match split_host(word) {
         Some((process, host)) => (process, Some(host_pattern(host))),
         None => (word, None),
@@ -290,6 +301,9 @@ fn port(word: &[u8]) -> Option<u16> {
 /// client = [ user "@" ] host ;
 /// ```
 pub fn client_pattern(word: &[u8]) -> ClientPattern<'_> {
+    if let Some(host) = numeric(word) {
+        return ClientPattern { user: None, host };
+    }
     match split_host(word) {
         Some((user, host)) => ClientPattern { user: Some(text_pattern(user)), host: host_pattern(host) },
         None => ClientPattern { user: None, host: host_pattern(word) },
@@ -300,6 +314,9 @@ pub fn client_pattern(word: &[u8]) -> ClientPattern<'_> {
 /// host = "@" netgroup | "/" path | "KNOWN" | "LOCAL" | network | bare | text ;
 /// ```
 pub fn host_pattern(word: &[u8]) -> HostPattern<'_> {
+    if let Some(host) = numeric(word) {
+        return host;
+    }
     match word.first() {
         Some(b'@') => return HostPattern::Netgroup(word.get(1..).unwrap_or_default()),
         Some(b'/') => return HostPattern::File(word),
@@ -320,6 +337,18 @@ pub fn host_pattern(word: &[u8]) -> HostPattern<'_> {
     }
     let may_be_name = !word.iter().all(|&byte| byte.is_ascii_digit() || matches!(byte, b'.' | b'/'));
     HostPattern::Text { pattern: text_pattern(word), may_be_name }
+}
+
+/// An IPv4 address, or an end of one, is text: no other pattern above has neither a letter nor a sign but
+/// the dot. Seen at once, because lists of a million addresses have nothing else.
+fn numeric(word: &[u8]) -> Option<HostPattern<'_>> {
+    let pattern = match (word.first(), word.last()) {
+        (Some(b'.'), _) => TextPattern::Suffix(word),
+        (_, Some(b'.')) => TextPattern::Prefix(word),
+        _ => TextPattern::Exact(word),
+    };
+    let all = is_short_without(word, |byte| !is_numeric(byte)) || word.iter().all(|&byte| is_numeric(byte));
+    all.then_some(HostPattern::Text { pattern, may_be_name: false })
 }
 
 /// ```text
