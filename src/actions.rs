@@ -141,6 +141,8 @@ struct Acting<'a> {
 
 impl Acting<'_> {
     /// Does one deed. An error refuses.
+    #[cold]
+    #[inline(never)]
     fn act(&mut self, step: &Step) -> Result<Next, What> {
         let value = match step.deed {
             Deed::Spawn | Deed::Twist | Deed::Aclexec | Deed::Setenv => {

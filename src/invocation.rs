@@ -132,6 +132,8 @@ fn last_component(path: &OsStr) -> &[u8] {
     path.as_bytes().rsplit(|&byte| byte == b'/').next().unwrap_or_default()
 }
 
+#[cold]
+#[inline(never)]
 fn command_line(argv: &[OsString], privileged: bool) -> Result<Invocation, Instead> {
     let wrong = |text: String| Instead::Usage(format!("error: {text}"));
     let matches = command().try_get_matches_from(argv).map_err(|error| match error.use_stderr() {

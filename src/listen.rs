@@ -71,6 +71,8 @@ pub struct Service<'s> {
 }
 
 /// Serves until SIGTERM or SIGINT. Children go on when the listener ends.
+#[cold]
+#[inline(never)]
 pub fn run(doors: Doors, limits: Limits, voice: &mut Voice, service: Service<'_>) -> Result<(), Error> {
     let signals = Signals::take().map_err(|cause| Error::new("cannot take signals", "", cause))?;
     let listeners = doors.open()?;

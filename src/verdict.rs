@@ -205,6 +205,8 @@ fn consider(
     }
 }
 
+#[cold]
+#[inline(never)]
 fn consider_malformed(
     which: Which,
     line: &Line<'_>,
@@ -308,6 +310,8 @@ fn sense(which: Which, plan: &[Step]) -> Sense {
 }
 
 /// Every error-weight problem of a table, for `strict yes`.
+#[cold]
+#[inline(never)]
 fn audit(table: &mut dyn Table, request: &Request<'_>) -> Vec<Problem> {
     let mut errors = Vec::new();
     loop {

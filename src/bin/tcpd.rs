@@ -5,6 +5,9 @@
 //! logged refusal; the server finds its process as inetd made it. For the last there is no Rust
 //! runtime start-up here (`main` is the C one), which would ignore SIGPIPE and open closed
 //! descriptors.
+//!
+//! What is `cold`, here and below, stands apart from what every connection runs through: the fewer
+//! pages that touches, the sooner the server is there.
 
 #![no_main]
 #![deny(unsafe_code)]
@@ -118,6 +121,8 @@ fn start() -> i32 {
 
 /// Where nobody found out who called: a datagram must not stay in the queue, or inetd starts us for it
 /// for ever.
+#[cold]
+#[inline(never)]
 fn leave_unserved() {
     if let Some(fd) = process::standard(0).filter(|&fd| socket::is_datagram(fd)) {
         socket::drain(fd);
@@ -127,6 +132,8 @@ fn leave_unserved() {
 
 /// Help goes to standard output, everything else to standard error; where those may be the client, to
 /// syslog, one line each.
+#[cold]
+#[inline(never)]
 fn explain(instead: &Instead) -> i32 {
     let (text, fd, status) = match instead {
         Instead::Show(text) => (text, 1, 0),
@@ -301,6 +308,8 @@ impl Call<'_> {
 
     /// Leaves a connection unserved. A datagram is taken off the queue, and the process held for a
     /// moment.
+    #[cold]
+    #[inline(never)]
     fn refuse(&self, fd: BorrowedFd<'_>, datagram: bool) -> i32 {
         if datagram {
             socket::drain(fd);
