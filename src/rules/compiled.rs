@@ -24,6 +24,7 @@
 
 pub mod draft;
 
+use super::List;
 use super::keys::{self, Key, Kinds};
 use crate::facts::Sought;
 use std::cell::RefCell;
@@ -49,6 +50,9 @@ const ENTRY: usize = 20;
 const ENTRIES: usize = (PAYLOAD - 4) / ENTRY;
 /// Most places that are found for one client before everything is looked at.
 const HITS_MAX: usize = 20_000;
+
+/// Most blocks that one key is looked for in: entries of one hash push those of others far from home.
+const RUN_MAX: u64 = 128;
 
 /// What makes the state of a file unlike any other: device, inode, size, change time in seconds and
 /// nanoseconds.
@@ -251,7 +255,8 @@ impl<B: Blocks> Compiled<B> {
             return Ok(true);
         }
         let wanted = hash(self.id, source, key, &mut Vec::new());
-        let mut number = self.buckets.saturating_add(home(wanted, self.homes));
+        let first = self.buckets.saturating_add(home(wanted, self.homes));
+        let mut number = first;
         loop {
             let goes_on = self.block(number, |payload| {
                 let mut bytes = Bytes { left: payload, block: number };
@@ -270,11 +275,11 @@ impl<B: Blocks> Compiled<B> {
                 }
                 Ok(more == 1)
             })??;
-            if spots.len() > HITS_MAX {
-                return Ok(false);
-            }
             if !goes_on {
-                return Ok(true);
+                return Ok(spots.len() <= HITS_MAX);
+            }
+            if spots.len() > HITS_MAX || number - first >= RUN_MAX {
+                return Ok(false);
             }
             number = number.saturating_add(1);
         }
@@ -361,7 +366,12 @@ impl<'a> Bytes<'a> {
         let mut asking = Vec::new();
         for _ in 0..self.small(2)? {
             let length = self.small(2)?;
-            asking.push((self.take(length)?.to_vec(), self.spot()?));
+            let daemons = self.take(length)?;
+            // Whether one serves a request must be known without asking, and without another image.
+            if !keys::are_silent(List(daemons)) {
+                return Err(Damage::Nonsense(self.block));
+            }
+            asking.push((daemons.to_vec(), self.spot()?));
         }
         let role = if marks & 1 == 0 { Role::Table } else { Role::Words };
         Ok(Source { role, path, stamp: (marks & 2 != 0).then_some(stamp), kinds, rest, asking })

@@ -17,7 +17,7 @@
 #![forbid(unsafe_code)]
 
 use super::grammar::{self, address6, client4, unmapped};
-use super::{HostPattern, Item, Parsed, TextPattern};
+use super::{HostPattern, Item, List, Parsed, TextPattern};
 use std::net::Ipv6Addr;
 
 /// What a pattern is found by.
@@ -169,7 +169,7 @@ pub fn of_line<'a>(parsed: &Parsed<'a>, mut visit: impl FnMut(Key<'a>)) -> Reach
         Parsed::NoColon | Parsed::Malformed(_) => return Reach::Always,
         Parsed::Rule(rule) => rule,
     };
-    if !rule.daemons.items().all(is_silent) {
+    if !are_silent(rule.daemons) {
         return Reach::Always;
     }
     let mut asks = false;
@@ -194,6 +194,11 @@ pub fn of_word<'a>(word: &'a [u8], mut visit: impl FnMut(Key<'a>)) -> Reach<'a> 
         Some(asks) => Reach::ByKeys { asks, daemons: b"ALL" },
         None => Reach::Always,
     }
+}
+
+/// Whether a daemon list is answered without asking anybody.
+pub fn are_silent(daemons: List<'_>) -> bool {
+    daemons.items().all(is_silent)
 }
 
 /// Whether a word of a daemon list is answered without asking anybody.

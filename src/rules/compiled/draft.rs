@@ -109,6 +109,8 @@ impl Draft {
             Reach::Always => false,
         };
         if is_found {
+            self.hashes.sort_unstable();
+            self.hashes.dedup();
             own.kinds = kinds;
             self.entries.extend(self.hashes.iter().map(|&hash| Entry { hash, spot, source }));
         } else {
