@@ -16,7 +16,7 @@ use crate::error::Error;
 use crate::rules::compiled::draft::{Draft, Summary};
 use crate::rules::compiled::{Role, Spot};
 use crate::rules::{Entry, HostPattern, Item, List, Parsed, Table, grammar};
-use crate::sys::file::{Found, NewFile, Stamp, find, is_readable_by_all};
+use crate::sys::file::{Found, NewFile, Opened, Stamp, find, is_readable_by_all, open};
 use crate::tables::{NextWord, TextTable, Words};
 use std::collections::{HashSet, VecDeque};
 use std::ffi::OsStr;
@@ -119,6 +119,18 @@ fn are_as_before(sources: &Sources) -> bool {
     })
 }
 
+/// The state of a file of which everything is written, and None where there is none. What was written
+/// through a mapping of the file, and is not on disk yet, has not moved its change time.
+fn stamp_of_written(path: &Path) -> io::Result<Option<Stamp>> {
+    match open(path)? {
+        Opened::Regular(file, _) => {
+            file.sync_all()?;
+            Stamp::now(&file).map(Some)
+        }
+        Opened::Nothing => Ok(None),
+    }
+}
+
 struct Making<'o> {
     sources: Sources,
     settled: Duration,
@@ -133,11 +145,7 @@ impl Making<'_> {
     fn settled(&mut self, path: &Path) -> Result<Option<Stamp>, Error> {
         let cannot = |cause| Error::new("cannot compile", path.display().to_string(), cause);
         for attempt in 0..ATTEMPTS_MAX {
-            let stamp = match find(path).map_err(cannot)? {
-                Found::Regular(stamp) => stamp,
-                Found::Nothing => return Ok(None),
-                Found::Other => return Err(cannot(io::Error::other("Not a regular file"))),
-            };
+            let Some(stamp) = stamp_of_written(path).map_err(cannot)? else { return Ok(None) };
             let (seconds, nanoseconds) = stamp.changed;
             let changed = Duration::new(
                 u64::try_from(seconds).unwrap_or(0),
@@ -170,6 +178,10 @@ impl Making<'_> {
             return Ok(());
         }
         let mut table = TextTable::new(path);
+        // It may be another file than the one that was looked at, and be gone again before the end.
+        if !table.open_as(stamp) {
+            return Err(cannot("it changes all the time".to_owned()));
+        }
         let mut count = 0;
         loop {
             let spot = table.position();
@@ -230,6 +242,10 @@ impl Making<'_> {
             None => Ok((None, None)),
         });
         let (stamp, mut words) = match opened {
+            Ok((stamp, words)) if words.as_ref().map(Words::stamp) != stamp => {
+                self.observer.remark(format!("left out: {} changes all the time", path.display()));
+                return true;
+            }
             Ok(opened) => opened,
             Err(error) => {
                 self.observer.remark(format!("left out: {error}"));

@@ -148,6 +148,17 @@ impl TextTable {
         }
     }
 
+    /// Opens the file if it is not open. False if its state is not the one of this stamp.
+    pub fn open_as(&mut self, stamp: Option<Stamp>) -> bool {
+        if matches!(self.state, State::Closed)
+            && let Ok(Opened::Regular(file, now)) = open(&self.path)
+        {
+            self.chunk = Chunk::for_size(now.size);
+            self.state = State::Open(file, now);
+        }
+        matches!(&self.state, State::Open(_, now) if Some(*now) == stamp)
+    }
+
     /// Where the next line begins, and how many newlines stand before it.
     pub fn position(&self) -> Spot {
         Spot { offset: self.chunk.position(), number: self.number }

@@ -83,7 +83,8 @@ impl Case<'_> {
             (facts.client.name, facts.server.name) = (Fact::Unknown, Fact::Unknown);
         }
         let Settings { hosts_allow, hosts_deny, image, strict, .. } = self.settings;
-        let image = Image::wanted(image.as_deref(), *strict, (hosts_allow, hosts_deny), process::caller());
+        let image =
+            Image::wanted_whole(image.as_deref(), *strict, (hosts_allow, hosts_deny), process::caller());
         let found = image.as_ref().ok();
         let machine = Live::new((None, None), false, self.settings.resolve_timeout).by_image(found);
         let witness = Witness::new(&facts, &machine);

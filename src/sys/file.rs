@@ -12,6 +12,7 @@ use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// What a path led to.
 pub enum Opened {
@@ -207,15 +208,22 @@ impl NewFile {
         {
             return Err(cause);
         }
+        let mut prefix = OsString::from(".");
+        prefix.push(name);
+        prefix.push(".new.");
+        remove_left_behind(above.unwrap_or(Path::new(".")), &prefix);
         for count in 0..100 {
-            let mut own = OsString::from(".");
-            own.push(name);
-            own.push(format!(".{}.{count}", std::process::id()));
+            let mut own = prefix.clone();
+            own.push(format!("{}.{count}", std::process::id()));
             let path = target.with_file_name(own);
             let flags = libc::O_NOFOLLOW | libc::O_CLOEXEC;
             match OpenOptions::new().write(true).create_new(true).mode(0o600).custom_flags(flags).open(&path)
             {
-                Ok(file) => return Ok(NewFile { file, path, target: target.to_path_buf(), placed: false }),
+                // The lock says that somebody is at work on it; it ends with the process.
+                Ok(file) => {
+                    file.lock()?;
+                    return Ok(NewFile { file, path, target: target.to_path_buf(), placed: false });
+                }
                 Err(cause) if cause.kind() == io::ErrorKind::AlreadyExists => {}
                 Err(cause) => return Err(cause),
             }
@@ -235,6 +243,21 @@ impl NewFile {
         self.placed = true;
         let above = self.target.parent().filter(|above| !above.as_os_str().is_empty());
         File::open(above.unwrap_or(Path::new(".")))?.sync_all()
+    }
+}
+
+/// Removes new files of processes that died over them: those that nobody holds a lock on.
+fn remove_left_behind(directory: &Path, prefix: &OsStr) {
+    let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
+    for entry in entries.filter(|entry| entry.file_name().as_bytes().starts_with(prefix.as_bytes())) {
+        let age = entry.metadata().and_then(|meta| meta.modified()).ok().and_then(|time| time.elapsed().ok());
+        // One that was made just now may not be locked yet.
+        if age.is_some_and(|age| age > Duration::from_secs(60))
+            && let Ok(Opened::Regular(file, _)) = open(&entry.path())
+            && file.try_lock().is_ok()
+        {
+            let _ = std::fs::remove_file(entry.path());
+        }
     }
 }
 

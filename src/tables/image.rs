@@ -28,6 +28,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 /// Where the image is, unless tcpd.conf(5) or `--image` says otherwise.
 pub const PATH: &str = "/var/lib/tcpd/rules.img";
 
+/// Pattern files below this size, in bytes, are read as text, unless what is read of them is kept.
+const SMALL: u64 = 8 << 10;
+
 /// An image on disk.
 pub struct Disk(File);
 
@@ -101,10 +104,16 @@ pub struct Image {
 }
 
 impl Image {
-    /// Opens the image for tables at these paths, for a process of user `caller`, if it may be used.
+    /// Opens the image for tables at these paths, for a process of user `caller`, if it may be used. A
+    /// pattern file is looked at when a rule names it, and read as text if it has changed.
     pub fn open(path: &Path, (allow, deny): (&Path, &Path), caller: u32) -> Result<Image, NotUsed> {
         let image = Image::whole(path, caller)?;
-        image.stands_for(allow, deny)?;
+        let now = now();
+        for table in [allow, deny] {
+            let index = image.compiled.source(Role::Table, table.as_os_str().as_bytes());
+            let source = index.and_then(|index| image.compiled.sources.get(usize::from(index)));
+            is_as_before(source.ok_or(NotUsed::OtherFiles)?, now)?;
+        }
         Ok(image)
     }
 
@@ -121,6 +130,18 @@ impl Image {
             Some(_) if strict => Err(NotUsed::Strict),
             Some(path) => Image::open(path, tables, caller),
         }
+    }
+
+    /// The same, and nothing that it was made of has changed: for whoever tells how things stand.
+    pub fn wanted_whole(
+        path: Option<&Path>,
+        strict: bool,
+        (allow, deny): (&Path, &Path),
+        caller: u32,
+    ) -> Result<Image, NotUsed> {
+        let image = Image::wanted(path, strict, (allow, deny), caller)?;
+        image.stands_for(allow, deny)?;
+        Ok(image)
     }
 
     /// Opens an image, whatever it was made of.
@@ -177,33 +198,8 @@ impl Image {
         if !is_source(allow) || !is_source(deny) {
             return Err(NotUsed::OtherFiles);
         }
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let now = (i64::try_from(now.as_secs()).unwrap_or(i64::MAX), i64::from(now.subsec_nanos()));
-        for source in &self.compiled.sources {
-            let path = Path::new(OsStr::from_bytes(&source.path));
-            let found = match find(path) {
-                Ok(Found::Regular(stamp)) if stamp.changed > now => {
-                    return Err(NotUsed::Future(path.to_path_buf()));
-                }
-                Ok(Found::Regular(stamp)) => Some(stamp.numbers()),
-                Ok(Found::Nothing) => None,
-                Ok(Found::Other) | Err(_) => return Err(NotUsed::Changed(path.to_path_buf())),
-            };
-            if found != source.stamp {
-                return Err(NotUsed::Changed(path.to_path_buf()));
-            }
-        }
-        Ok(())
-    }
-
-    /// Whether a source is still what the image was made of. All were when it was opened, but a name may
-    /// have been asked for since, or a command run.
-    fn is_as_before(source: &Source) -> bool {
-        match find(Path::new(OsStr::from_bytes(&source.path))) {
-            Ok(Found::Regular(now)) => source.stamp == Some(now.numbers()),
-            Ok(Found::Nothing) => source.stamp.is_none(),
-            Ok(Found::Other) | Err(_) => false,
-        }
+        let now = now();
+        self.compiled.sources.iter().try_for_each(|source| is_as_before(source, now))
     }
 
     pub fn path(&self) -> &Path {
@@ -245,8 +241,12 @@ impl Image {
     ) -> Option<ListEnd> {
         let number = self.compiled.source(Role::Words, path.as_os_str().as_bytes())?;
         let source = self.compiled.sources.get(usize::from(number))?;
-        let Some(stamp) = source.stamp else {
-            return Image::is_as_before(source).then_some(ListEnd::Missing);
+        let stamp = match source.stamp {
+            None => return still_counts(source).then_some(ListEnd::Missing),
+            // To read it costs less than to look for what to read of it.
+            Some([_, _, ..SMALL, _, _]) if self.keeps == 0 => return None,
+            Some(stamp) if still_counts(source) => stamp,
+            Some(_) => return None,
         };
         let mut opened = self.take_kept(number);
         let mut open = || Words::open_to_jump(path).ok()?.filter(|words| words.stamp().numbers() == stamp);
@@ -270,7 +270,7 @@ impl Image {
             let next = walk.next(&self.compiled, sought).unwrap_or_else(|damage| self.is_damaged(damage));
             if next == Next::Nothing {
                 let source = self.compiled.sources.get(usize::from(number))?;
-                return (opened.is_some() || Image::is_as_before(source)).then_some(ListEnd::Read);
+                return (opened.is_some() || still_counts(source)).then_some(ListEnd::Read);
             }
             if opened.is_none() {
                 *opened = open();
@@ -303,6 +303,30 @@ impl Image {
             None => {}
         }
     }
+}
+
+/// Seconds and nanoseconds since 1970.
+fn now() -> (i64, i64) {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    (i64::try_from(now.as_secs()).unwrap_or(i64::MAX), i64::from(now.subsec_nanos()))
+}
+
+/// Whether a source is still what the image was made of.
+fn is_as_before(source: &Source, now: (i64, i64)) -> Result<(), NotUsed> {
+    let path = Path::new(OsStr::from_bytes(&source.path));
+    let found = match find(path) {
+        Ok(Found::Regular(stamp)) if stamp.changed > now => return Err(NotUsed::Future(path.to_path_buf())),
+        Ok(Found::Regular(stamp)) => Some(stamp.numbers()),
+        Ok(Found::Nothing) => None,
+        Ok(Found::Other) | Err(_) => return Err(NotUsed::Changed(path.to_path_buf())),
+    };
+    if found == source.stamp { Ok(()) } else { Err(NotUsed::Changed(path.to_path_buf())) }
+}
+
+/// The same at the end of a search in which nothing of it was read: a name may have been asked for
+/// since, or a command run, and the text would be opened only now.
+fn still_counts(source: &Source) -> bool {
+    is_as_before(source, now()).is_ok()
 }
 
 /// Shows the words of a pattern file that can matter: by an image, if there is one, else all.
@@ -371,13 +395,12 @@ impl Table for RuleTable<'_> {
             return self.begin_anew();
         };
         let Some(stamp) = source.stamp else {
-            return if Image::is_as_before(source) { Entry::End } else { self.begin_anew() };
+            return if still_counts(source) { Entry::End } else { self.begin_anew() };
         };
         let walk = self.walk.get_or_insert_with(|| image.compiled.walk(index));
         let next = walk.next(&image.compiled, sought).unwrap_or_else(|damage| image.is_damaged(damage));
         if next == Next::Nothing {
-            let is_good =
-                if self.text.is_open() { !self.text.changed() } else { Image::is_as_before(source) };
+            let is_good = if self.text.is_open() { !self.text.changed() } else { still_counts(source) };
             return if is_good { Entry::End } else { self.begin_anew() };
         }
         if !self.text.open_at(|now: Stamp| now.numbers() == stamp) {

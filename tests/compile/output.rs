@@ -64,7 +64,7 @@ fn the_end_says_how_it_went() {
     let expected = format!("error: cannot write {elsewhere}: No such file or directory\n");
     assert_eq!(with("", &["--deny", &deny, "--image", &elsewhere]), (Some(1), String::new(), expected));
     let above = place.in_place("DIR");
-    let expected = format!("error: cannot compile {above}: Not a regular file\n");
+    let expected = format!("error: cannot compile {above}: Is a directory\n");
     assert_eq!(with("", &["--deny", &above, "--image", &image]), (Some(1), String::new(), expected));
     for arguments in [&ours[..2], &["--deny", &deny, "--image", "none"]] {
         let (code, out, err) = with("image none\n", arguments);
@@ -119,7 +119,7 @@ fn what_cannot_be_read_is_left_out_and_said() {
     let place = Place::new("", "ALL: DIR/words\n");
     fs::create_dir(place.file("words")).expect("mkdir");
     let (code, out, err) = said(&place.compiler().output().expect("it runs"));
-    let remark = place.in_place("left out: cannot compile DIR/words: Not a regular file\n");
+    let remark = place.in_place("left out: cannot compile DIR/words: Is a directory\n");
     assert!(code == Some(0) && err.ends_with(&remark), "{err}");
     assert!(out.contains(": 2 files, 0 entries, 1 read for every client, "), "{out}");
     assert_eq!(place.says(), (false, None), "two readings: it refuses");

@@ -221,7 +221,8 @@ pub fn small() -> Place {
         let allow = "in.testd: 192.0.2.7\nin.testd: .example.com\n# nothing more\n";
         let deny = "ALL: DIR/words\nALL: 198.51.100.0/24 [2001:db8::]/32\nALL EXCEPT in.testd: ALL\nALL: 127.0.0.1\n";
         let place = Place::within(Directory::lasting(), allow, deny);
-        place.write("words", "203.0.113.1 203.0.113.2\nDIR/nosuch\n");
+        // Long enough to be looked for by the image.
+        place.write("words", &format!("203.0.113.1 203.0.113.2\nDIR/nosuch\n{}", "\n".repeat(8192)));
         place
     })
 }

@@ -2,7 +2,7 @@
 //!
 //! A draft takes every line of a table and every word of a pattern file, in order, keeps of each the
 //! hashes of its keys and its place, and writes them sorted. A million lines are a million entries of
-//! 24 bytes; nothing of their text is kept.
+//! 32 bytes; nothing of their text is kept.
 
 #![forbid(unsafe_code)]
 
@@ -21,11 +21,14 @@ const FILL: usize = ENTRIES * 5 / 6;
 /// under further ones are looked at always.
 const ASKING_MAX: usize = 64;
 const DAEMONS_MAX: usize = 512;
+/// Most places of one key that are found by search; if there are more, all of them are looked at always.
+const PLACES_OF_KEY: usize = 1000;
 /// Most sources, the longest path of one, and the farthest place in it.
-const SOURCES_MAX: usize = 2000;
-const PATH_MAX: usize = 4096;
+const SOURCES_MAX: usize = 256;
+const PATH_MAX: usize = 512;
 const OFFSET_MAX: u64 = 1 << 48;
 
+#[derive(Clone, Copy)]
 struct Entry {
     hash: u64,
     spot: Spot,
@@ -120,6 +123,8 @@ impl Draft {
 
     /// Writes the image. `made` is the time, in seconds since 1970.
     pub fn write(mut self, made: u64, out: &mut dyn Write) -> io::Result<Summary> {
+        self.entries.sort_unstable_by_key(|entry| (entry.hash, entry.source, entry.spot));
+        self.thin_out();
         // The directory's length does not depend on what it says about blocks.
         let directory_blocks = (DIRECTORY + self.directory().len()).div_ceil(PAYLOAD) as u64;
         let mut block = directory_blocks;
@@ -129,7 +134,6 @@ impl Draft {
         }
         let homes = self.entries.len().div_ceil(FILL) as u64;
         let count = self.entries.len() as u64;
-        self.entries.sort_unstable_by_key(|entry| (entry.hash, entry.source, entry.spot));
         let directory = self.directory();
         let total = block + bucket_blocks(&self.entries, homes);
         let mut head = MAGIC.to_vec();
@@ -149,6 +153,31 @@ impl Draft {
         for_each_bucket(&self.entries, homes, |bucket, goes_on| blocks.put(&spelled(bucket, goes_on)))?;
         let rest = self.sources.iter().map(|(_, spots, _)| spots.len() as u64).sum();
         Ok(Summary { entries: count, rest, bytes: blocks.number * BLOCK as u64 })
+    }
+
+    /// Takes keys that are everywhere out of the entries: they would push those of others far from home.
+    fn thin_out(&mut self) {
+        let is_run = |run: &[Entry]| run.len() > PLACES_OF_KEY;
+        if !self.entries.chunk_by(|one, other| one.hash == other.hash).any(is_run) {
+            return;
+        }
+        let mut kept = Vec::new();
+        for run in self.entries.chunk_by(|one, other| one.hash == other.hash) {
+            if is_run(run) {
+                for entry in run {
+                    if let Some((_, rest, _)) = self.sources.get_mut(usize::from(entry.source)) {
+                        rest.push(entry.spot);
+                    }
+                }
+            } else {
+                kept.extend_from_slice(run);
+            }
+        }
+        self.entries = kept;
+        for (_, rest, _) in &mut self.sources {
+            rest.sort_unstable();
+            rest.dedup();
+        }
     }
 
     fn directory(&self) -> Vec<u8> {
