@@ -269,6 +269,7 @@ impl Image {
         loop {
             let next = walk.next(&self.compiled, sought).unwrap_or_else(|damage| self.is_damaged(damage));
             if next == Next::Nothing {
+                let source = self.compiled.sources.get(usize::from(number))?;
                 return (opened.is_some() || Image::is_as_before(source)).then_some(ListEnd::Read);
             }
             if opened.is_none() {
@@ -375,7 +376,8 @@ impl Table for RuleTable<'_> {
         let walk = self.walk.get_or_insert_with(|| image.compiled.walk(index));
         let next = walk.next(&image.compiled, sought).unwrap_or_else(|damage| image.is_damaged(damage));
         if next == Next::Nothing {
-            let is_good = if self.text.is_open() { !self.text.changed() } else { Image::is_as_before(source) };
+            let is_good =
+                if self.text.is_open() { !self.text.changed() } else { Image::is_as_before(source) };
             return if is_good { Entry::End } else { self.begin_anew() };
         }
         if !self.text.open_at(|now: Stamp| now.numbers() == stamp) {
