@@ -198,6 +198,7 @@ impl TextTable {
             self.rewind();
         }
         self.jump(Spot { offset: 0, number: 0 });
+        self.jumps = self.is_open();
     }
 
     /// Whether it was read to an end, be it a good or a bad one, and is closed.
@@ -386,6 +387,12 @@ impl Words {
     /// Goes on at another word.
     fn jump(&mut self, to: u64) {
         self.chunk.jump(to);
+    }
+
+    /// Begins anew, for another client; what was read is not read again.
+    fn begin_again(&mut self) {
+        self.jump(0);
+        self.jumps = true;
     }
 
     pub fn stamp(&self) -> Stamp {

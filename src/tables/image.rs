@@ -250,7 +250,7 @@ impl Image {
         };
         let mut opened = self.take_kept(number);
         let mut open = || Words::open_to_jump(path).ok()?.filter(|words| words.stamp().numbers() == stamp);
-        let end = self.words_of(number, &mut opened, &mut open, sought, visit);
+        let end = self.words_of((number, source), &mut opened, &mut open, sought, visit);
         if self.keeps > 0 {
             self.keep(number, opened);
         }
@@ -259,7 +259,7 @@ impl Image {
 
     fn words_of(
         &self,
-        number: u16,
+        (number, source): (u16, &Source),
         opened: &mut Option<Words>,
         open: &mut dyn FnMut() -> Option<Words>,
         sought: &dyn Sought,
@@ -291,7 +291,7 @@ impl Image {
     fn take_kept(&self, number: u16) -> Option<Words> {
         let mut kept = self.kept.borrow_mut();
         let mut words = kept.iter_mut().find(|(one, _)| *one == number)?.1.take()?;
-        words.jump(0);
+        words.begin_again();
         Some(words)
     }
 
