@@ -7,8 +7,9 @@
 
 use crate::logline::{Entry, Level, escape, printable};
 use crate::rules::options::Priority;
+use crate::sys::clock::Clock;
 use crate::sys::socket::write_until;
-use crate::sys::syslog::{Message, PATIENCE, PATIENCE_LASTING, Syslog, timestamp};
+use crate::sys::syslog::{Message, PATIENCE, PATIENCE_LASTING, Syslog};
 use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
@@ -27,7 +28,7 @@ pub struct Speaker {
 /// Where lines go.
 enum Channel {
     Syslog(Syslog),
-    Stderr { file: File, speaker: Speaker, patience: Duration, renewal: Option<Duration> },
+    Stderr { file: File, speaker: Speaker, clock: Clock, patience: Duration, renewal: Option<Duration> },
 }
 
 /// A channel and the severities of this connection.
@@ -46,7 +47,13 @@ impl Voice {
     /// Speaks on a descriptor that is known to be no client (`process::own_copy`).
     pub fn to_stderr(fd: OwnedFd, speaker: &Speaker) -> Voice {
         let speaker = Speaker { tag: safe(&speaker.tag), pid: speaker.pid };
-        Voice::on(Channel::Stderr { file: File::from(fd), speaker, patience: PATIENCE, renewal: None })
+        Voice::on(Channel::Stderr {
+            file: File::from(fd),
+            speaker,
+            clock: Clock::default(),
+            patience: PATIENCE,
+            renewal: None,
+        })
     }
 
     fn on(channel: Channel) -> Voice {
@@ -90,10 +97,10 @@ impl Voice {
                 let facility = priority.facility.unwrap_or(0);
                 syslog.send(Message { facility, level: priority.level, text: &text });
             }
-            Channel::Stderr { file, speaker, patience, renewal } => {
+            Channel::Stderr { file, speaker, clock, patience, renewal } => {
                 let head = format!("[{}]: ", speaker.pid);
-                let parts =
-                    [timestamp().as_bytes(), b" ", &speaker.tag, head.as_bytes(), &text, b"\n"].concat();
+                let parts = [clock.timestamp().as_bytes(), b" ", &speaker.tag, head.as_bytes(), &text, b"\n"]
+                    .concat();
                 // A reader that is gone, or does not read, changes no verdict, and is waited for once.
                 let begun = Instant::now();
                 let least = if renewal.is_some() { Duration::ZERO } else { LEAST_PATIENCE };

@@ -5,6 +5,7 @@
 //! line, at most [`PATIENCE`] is spent over the life of the process; then lines are dropped, counted,
 //! and the count is the next line that gets through.
 
+use super::clock::Clock;
 use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, UnixAddr, connect, send, socket};
 use std::io::{self, Write};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
@@ -36,12 +37,13 @@ pub struct Message<'a> {
 struct Lines {
     tag: Vec<u8>,
     pid: u32,
+    clock: Clock,
 }
 
 impl LogFormat<Message<'_>> for Lines {
     fn format<W: Write>(&self, w: &mut W, severity: Severity, message: Message<'_>) -> syslog::Result<()> {
         let priority = message.facility << 3 | severity as u8;
-        let mut line = format!("<{priority}>{} ", timestamp()).into_bytes();
+        let mut line = format!("<{priority}>{} ", self.clock.timestamp()).into_bytes();
         line.extend_from_slice(&self.tag);
         line.extend_from_slice(format!("[{}]: ", self.pid).as_bytes());
         line.extend_from_slice(message.text.get(..TEXT_MAX).unwrap_or(message.text));
@@ -140,7 +142,11 @@ impl Syslog {
     /// `tag` stands before the process id; `facility` is that of lines without one of their own.
     pub fn new(path: &Path, tag: &[u8], pid: u32, facility: u8) -> Syslog {
         let socket = Socket { path: path.to_owned(), open: None, patience: PATIENCE, renewal: None };
-        Syslog { logger: Logger::new(socket, Lines { tag: tag.to_vec(), pid }), facility, lost: 0 }
+        Syslog {
+            logger: Logger::new(socket, Lines { tag: tag.to_vec(), pid, clock: Clock::default() }),
+            facility,
+            lost: 0,
+        }
     }
 
     /// For a process that lasts: a syslogd that is stuck is waited for once, a moment, until it takes
@@ -183,22 +189,6 @@ impl Syslog {
         let Logger { formatter, backend } = &mut self.logger;
         formatter.format(backend, severity, Message { facility, ..message })
     }
-}
-
-/// `Nov  1 09:27:14`, local time.
-pub fn timestamp() -> String {
-    const MONTHS: [&str; 12] =
-        ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
-    // SAFETY: time(2) is given no memory; localtime_r(3) reads one number and fills one plain struct,
-    // for which all zeros is a valid value.
-    let tm = unsafe {
-        let now = libc::time(std::ptr::null_mut());
-        let mut tm: libc::tm = std::mem::zeroed();
-        libc::localtime_r(&raw const now, &raw mut tm);
-        tm
-    };
-    let month = usize::try_from(tm.tm_mon).ok().and_then(|m| MONTHS.get(m)).unwrap_or(&"Jan");
-    format!("{month} {:2} {:02}:{:02}:{:02}", tm.tm_mday, tm.tm_hour, tm.tm_min, tm.tm_sec)
 }
 
 #[cfg(test)]

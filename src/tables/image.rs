@@ -269,7 +269,6 @@ impl Image {
         loop {
             let next = walk.next(&self.compiled, sought).unwrap_or_else(|damage| self.is_damaged(damage));
             if next == Next::Nothing {
-                let source = self.compiled.sources.get(usize::from(number))?;
                 return (opened.is_some() || still_counts(source)).then_some(ListEnd::Read);
             }
             if opened.is_none() {
