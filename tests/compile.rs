@@ -15,6 +15,8 @@ mod format;
 mod output;
 #[path = "compile/place.rs"]
 mod place;
+#[path = "common/running.rs"]
+mod running;
 #[path = "compile/sizes.rs"]
 mod sizes;
 #[path = "compile/trust.rs"]

@@ -2,6 +2,7 @@
 //! deeds.
 
 use crate::place::{Place, large};
+use crate::running::Listening;
 use std::fs;
 
 /// hosts.allow, hosts.deny, and further files.
@@ -100,4 +101,39 @@ fn a_place_in_the_log_is_that_of_the_text() {
     }
     let object = place.explain(&["client=10.1.134.160"]);
     assert_eq!((&object["access"], &object["because"]), (&"granted".into(), &"no-rule".into()));
+}
+
+/// A listener lasts longer than any image: each of its answers is by the rules of this moment.
+#[test]
+fn a_listener_answers_by_the_rules_of_this_moment() {
+    let place = Place::new("", "ALL: 127.0.0.2\n");
+    place.compile();
+    let mut listener = Listening::start(
+        &[place.options(), vec!["--daemon".into(), "in.testd".into()]].concat(),
+        &["/bin/echo", "served"],
+    );
+    let served = ("served\n".to_owned(), "connect from 127.0.0.1 (127.0.0.1)".to_owned());
+    let refused = (String::new(), "refused connect from 127.0.0.1 (127.0.0.1)".to_owned());
+    let mut visit = || (listener.greeting(), listener.line());
+    assert_eq!((visit(), visit()), (served.clone(), served.clone()), "by the image");
+    place.write("deny", "ALL: 127.0.0.1\n");
+    assert_eq!((visit(), visit()), (refused.clone(), refused.clone()), "changed");
+    place.compile();
+    assert_eq!((visit(), visit()), (refused.clone(), refused.clone()), "compiled again");
+    place.write("deny", "ALL: 127.0.0.3\n");
+    place.compile();
+    assert_eq!((visit(), visit()), (served.clone(), served), "and again");
+    fs::write(place.image(), "no image at all").expect("writes");
+    place.write("allow", "# empty\n");
+    place.write("deny", "ALL: 127.\n");
+    let (got, mut line) = visit();
+    let warning = format!("warning: {}: it ends before block 0: ", place.image().display());
+    let mut warnings = 0;
+    while line.starts_with(&warning) {
+        warnings += 1;
+        line = listener.line();
+    }
+    // The listener looked at it, and the child that decided did.
+    assert!((1..=2).contains(&warnings), "{warnings}");
+    assert_eq!((got, line), refused, "damaged");
 }
