@@ -48,7 +48,8 @@ const PLACES: usize = PAYLOAD / PLACE;
 /// Bytes of an entry; 4 bytes of a bucket say how many there are and whether they go on behind it.
 const ENTRY: usize = 20;
 const ENTRIES: usize = (PAYLOAD - 4) / ENTRY;
-/// Most places that are found for one client before everything is looked at.
+/// Most places that are found for one client before everything is looked at. A key with more is no key:
+/// its places are looked at for everybody.
 const HITS_MAX: usize = 20_000;
 
 /// Most blocks that one key is looked for in: entries of one hash push those of others far from home.
@@ -149,6 +150,12 @@ fn checksum(id: u64, number: u64, payload: &[u8]) -> u64 {
     xxh3_64_with_seed(payload, id.wrapping_add(number))
 }
 
+fn verify(id: u64, number: u64, block: &[u8; BLOCK]) -> Result<(), Damage> {
+    let (payload, sum) = block.split_at(PAYLOAD);
+    let is_whole = sum == checksum(id, number, payload).to_le_bytes();
+    if is_whole { Ok(()) } else { Err(Damage::Checksum(number)) }
+}
+
 fn hash(id: u64, source: u16, key: &Key<'_>, spelled: &mut Vec<u8>) -> u64 {
     key.spell(spelled);
     spelled.extend_from_slice(&source.to_le_bytes());
@@ -186,11 +193,11 @@ impl<B: Blocks> Compiled<B> {
             return Err(Damage::Foreign);
         }
         image.id = head.number(8)?;
+        verify(image.id, 0, &page.bytes)?;
+        let length = numbers(&mut head)?;
+        let mut directory = page.bytes.get(..PAYLOAD).unwrap_or_default().to_vec();
+        page.number = Some(0);
         drop(page);
-        let (mut directory, length) = image.block(0, |payload| {
-            let mut head = Bytes { left: payload.get(16..).unwrap_or_default(), block: 0 };
-            image_numbers(&mut head).map(|numbers| (payload.to_vec(), numbers))
-        })??;
         let [total, length, buckets, homes, entries, made] = length;
         (image.total, image.buckets, image.homes, image.entries, image.made) =
             (total, buckets, homes, entries, made);
@@ -220,10 +227,7 @@ impl<B: Blocks> Compiled<B> {
         if page.number != Some(number) {
             page.number = None;
             read(&self.blocks, number, &mut page.bytes)?;
-            let (payload, sum) = page.bytes.split_at(PAYLOAD);
-            if sum != checksum(self.id, number, payload).to_le_bytes() {
-                return Err(Damage::Checksum(number));
-            }
+            verify(self.id, number, &page.bytes)?;
             page.number = Some(number);
         }
         Ok(look(page.bytes.get(..PAYLOAD).unwrap_or_default()))
@@ -308,7 +312,8 @@ fn read(blocks: &impl Blocks, number: u64, block: &mut [u8; BLOCK]) -> Result<()
     })
 }
 
-fn image_numbers(head: &mut Bytes<'_>) -> Result<[u64; 6], Damage> {
+/// The numbers behind the id.
+fn numbers(head: &mut Bytes<'_>) -> Result<[u64; 6], Damage> {
     let mut numbers = [0; 6];
     for number in &mut numbers {
         *number = head.number(8)?;

@@ -7,8 +7,8 @@
 #![forbid(unsafe_code)]
 
 use super::{
-    BLOCK, DIRECTORY, ENTRIES, ENTRY, MAGIC, PAYLOAD, PLACE, PLACES, Rest, Role, Source, Spot, Stamp,
-    checksum, hash, home,
+    BLOCK, DIRECTORY, ENTRIES, ENTRY, HITS_MAX, MAGIC, PAYLOAD, PLACE, PLACES, Rest, Role, Source, Spot,
+    Stamp, checksum, hash, home,
 };
 use crate::rules::Parsed;
 use crate::rules::keys::{self, Key, Kinds, Reach};
@@ -21,8 +21,6 @@ const FILL: usize = ENTRIES * 5 / 6;
 /// under further ones are looked at always.
 const ASKING_MAX: usize = 64;
 const DAEMONS_MAX: usize = 512;
-/// Most places of one key that are found by search; if there are more, all of them are looked at always.
-const PLACES_OF_KEY: usize = 1000;
 /// Most sources, the longest path of one, and the farthest place in it.
 const SOURCES_MAX: usize = 256;
 const PATH_MAX: usize = 512;
@@ -157,7 +155,7 @@ impl Draft {
 
     /// Takes keys that are everywhere out of the entries: they would push those of others far from home.
     fn thin_out(&mut self) {
-        let is_run = |run: &[Entry]| run.len() > PLACES_OF_KEY;
+        let is_run = |run: &[Entry]| run.len() > HITS_MAX;
         if !self.entries.chunk_by(|one, other| one.hash == other.hash).any(is_run) {
             return;
         }
