@@ -80,10 +80,10 @@ pub fn run(doors: Doors, limits: Limits, voice: &mut Voice, service: Service<'_>
         let text = format!("listening on {}", socket::local_name(listener.as_fd()));
         voice.say(&Entry::new(Level::Info, text));
     }
-    let mut reception = Reception { signals, places: Places::new(limits), voice, service };
+    let mut reception = Reception { signals, doors: &listeners, places: Places::new(limits), voice, service };
     loop {
-        reception.fetch_rules(&listeners);
-        let (told, called) = reception.wait(&listeners)?;
+        reception.fetch_rules();
+        let (told, called) = reception.wait()?;
         if told && reception.is_told_to_stop() {
             let text = format!("no longer listening; {} connection(s) go on", reception.places.taken());
             reception.voice.say(&Entry::new(Level::Info, text));
@@ -104,24 +104,25 @@ pub fn run(doors: Doors, limits: Limits, voice: &mut Voice, service: Service<'_>
 /// What the loop has at hand.
 struct Reception<'a> {
     signals: Signals,
+    doors: &'a [OwnedFd],
     places: Places,
     voice: &'a mut Voice,
     service: Service<'a>,
 }
 
-impl Reception<'_> {
+impl<'a> Reception<'a> {
     /// Sees to it that the gate has rules.
-    fn fetch_rules(&mut self, listeners: &[OwnedFd]) {
+    fn fetch_rules(&mut self) {
         let Some(kept) = self.service.gate.kept.as_mut().filter(|kept| kept.are_wanted()) else { return };
-        let doors: Vec<_> = listeners.iter().map(AsFd::as_fd).collect();
+        let doors: Vec<_> = self.doors.iter().map(AsFd::as_fd).collect();
         let problem = kept.fetch(Instant::now(), &doors);
         self.voice.say_all(&problem.iter().flat_map(logline::problem).collect::<Vec<_>>());
     }
 
     /// Waits for a signal or, while there is room, for somebody at a door: whether there is a signal, and
     /// the doors.
-    fn wait<'l>(&self, listeners: &'l [OwnedFd]) -> Result<(bool, Vec<&'l OwnedFd>), Error> {
-        let watched = if self.places.is_room() { listeners } else { &[] };
+    fn wait(&self) -> Result<(bool, Vec<&'a OwnedFd>), Error> {
+        let watched = if self.places.is_room() { self.doors } else { &[] };
         let fds: Vec<_> = std::iter::once(self.signals.fd()).chain(watched.iter().map(AsFd::as_fd)).collect();
         let ready = socket::readable(&fds, None).map_err(|cause| Error::new("cannot wait", "", cause))?;
         let called = watched.iter().zip(ready.iter().skip(1)).filter(|(_, ready)| **ready);
@@ -195,6 +196,10 @@ impl Reception<'_> {
     fn start_child(&self, connection: BorrowedFd<'_>) -> io::Result<i32> {
         process::start_child(|| {
             let ready = self.signals.give_back().and_then(|()| process::onto_standard(connection));
+            // Nobody is to find a door open behind which nobody listens: a trap or a lookup may outlast us.
+            let ready = ready.and_then(|()| {
+                self.doors.iter().try_for_each(|door| process::put_in_place_of(door.as_fd(), connection))
+            });
             ready.map_or(1, |()| (self.service.whole_way)())
         })
     }

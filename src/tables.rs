@@ -201,6 +201,14 @@ impl TextTable {
         self.jumps = self.is_open();
     }
 
+    /// Whether what is open, if anything is, had this state when it was opened.
+    fn is_open_as(&self, numbers: Option<[u64; 5]>) -> bool {
+        match &self.state {
+            State::Open(_, stamp) => Some(stamp.numbers()) == numbers,
+            State::Closed | State::Finished => true,
+        }
+    }
+
     /// Whether it was read to an end, be it a good or a bad one, and is closed.
     fn has_ended(&self) -> bool {
         matches!(self.state, State::Finished)

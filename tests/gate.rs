@@ -345,6 +345,67 @@ fn kept_rules_that_have_changed_answer_nothing() {
     }
 }
 
+/// What the kept rules say about a client, and how many remarks there are, with something done just before
+/// and just behind the search.
+fn kept_answer(kept: &mut Kept, around: &dyn Fn(bool)) -> Option<(Access, usize)> {
+    let ends = (Endpoint::of_ip(SOMEBODY.into(), 4711), Endpoint::of_ip([127, 0, 0, 1].into(), 7));
+    let request = Request::new(DaemonName::stated(b"d"), 1, Transport::Stream, ends, &Stated);
+    kept.search(|_, allow, deny, _| {
+        around(true);
+        let decision = decide(&mut Tables::new(allow, deny, false), &request);
+        around(false);
+        Some((decision.access, decision.remarks.len()))
+    })
+}
+
+/// A path that leads elsewhere while one client is looked at, and back before anybody looks at it again.
+#[test]
+fn rules_that_were_elsewhere_for_a_moment_are_not_kept() {
+    let scratch = Scratch::new();
+    let options = rules(&scratch, "", "");
+    let (old, new, link) = (scratch.path("old"), scratch.path("new"), scratch.path("link"));
+    let point = |to: &Path| {
+        let _ = fs::remove_file(&link);
+        std::os::unix::fs::symlink(to, &link).expect("links");
+        fs::rename(&link, scratch.path("deny")).expect("renames");
+    };
+    scratch.file("old", "# 23456789012\nALL: 127.0.0.2\n");
+    scratch.file("new", "ALL: 127.0.0.2\nALL: 192.0.2.1\n");
+    point(&old);
+    std::thread::sleep(Duration::from_millis(30));
+    compile(&scratch);
+    let image = Some(scratch.path("image"));
+    let mut kept =
+        Kept::new(Where { allow: options[1].clone().into(), deny: options[3].clone().into(), image });
+    assert!(kept.fetch(Instant::now(), &[]).is_none());
+    let moved = |begins| point(if begins { &new } else { &old });
+    assert_eq!(kept_answer(&mut kept, &moved), None, "nobody knows what was read");
+    for later in 1..4 {
+        assert!(kept.fetch(Instant::now() + later * PATIENCE, &[]).is_none());
+        assert_eq!(kept_answer(&mut kept, &|_| {}), Some((Access::Deny, 0)));
+    }
+}
+
+/// A child tells the log of a damaged image each time; so it gets the connection.
+#[test]
+fn a_damaged_image_is_not_kept() {
+    let scratch = Scratch::new();
+    let others: String = (0..300).map(|n| format!("ALL: 10.0.{}.{}\n", n / 250, n % 250)).collect();
+    let options = rules(&scratch, "", &format!("{others}ALL: 127.0.0.2\n"));
+    std::thread::sleep(Duration::from_millis(30));
+    compile(&scratch);
+    let mut image = fs::read(scratch.path("image")).expect("reads");
+    image.chunks_mut(4096).skip(1).for_each(|block| block[100] ^= 1);
+    make_private(&scratch.file("image", image));
+    let image = Some(scratch.path("image"));
+    let mut kept =
+        Kept::new(Where { allow: options[1].clone().into(), deny: options[3].clone().into(), image });
+    for later in 0..3 {
+        assert!(kept.fetch(Instant::now() + later * 4 * PATIENCE, &[]).is_none());
+        assert_eq!(kept_answer(&mut kept, &|_| {}), None);
+    }
+}
+
 // -------------------------------------------------------------------------------------- and of no weight
 
 fn children(listening: &Listening) -> usize {

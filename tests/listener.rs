@@ -56,6 +56,22 @@ fn a_stopped_listener_leaves_its_children_alone() {
     }
 }
 
+/// Behind a door that a child held open nobody would listen, and no next listener could.
+#[test]
+fn a_child_that_still_decides_holds_no_door_open() {
+    let scratch = Scratch::new();
+    let options = rules(&scratch, "ALL: ALL: spawn sleep 60\n", "");
+    let mut listening = Listening::start(&options, &["/bin/cat"]);
+    let begun = Instant::now();
+    let client = listening.connect();
+    std::thread::sleep(Duration::from_millis(500));
+    listening.signal("-TERM");
+    assert!(listening.child.wait().expect("ends").success());
+    assert!(TcpListener::bind(listening.address).is_ok(), "the door is free");
+    assert!(begun.elapsed() < PATIENCE);
+    drop(client);
+}
+
 #[test]
 fn no_more_are_served_at_once_than_was_said() {
     let scratch = Scratch::new();

@@ -92,7 +92,7 @@ fn start() -> i32 {
         voice.say_all(&complaints);
         return call.answer(client, &mut voice);
     }
-    let mut own_voice = open_voice(OWN_NAME.as_bytes(), stderr.as_ref(), settings.facility);
+    let mut own_voice = open_voice(OWN_NAME.as_bytes(), stderr.as_ref(), settings.facility).lasting();
     own_voice.say_all(&complaints);
     if reading.refuses {
         own_voice.say(&Entry::new(Level::Err, "error: every connection would be refused: not listening"));

@@ -165,8 +165,13 @@ impl Kept {
         // A panic has been logged by its hook; a child will find the same, and refuse.
         let found = catch_unwind(AssertUnwindSafe(|| find(&image, &mut allow, &mut deny, &bounds)));
         let is_trouble = found.is_err() || allow.table.has_ended() || deny.table.has_ended();
+        // A child would open the image anew, and tell of the damage.
+        let is_trouble = is_trouble || image.has_damage();
         let (allow, deny) = (allow.table.into_text(), deny.table.into_text());
-        let is_fresh = image.stands_for(&self.files.allow, &self.files.deny).is_ok();
+        // A path that leads where it led may have led elsewhere meanwhile.
+        let is_fresh = image.stands_for(&self.files.allow, &self.files.deny).is_ok()
+            && image.is_of(&allow)
+            && image.is_of(&deny);
         if is_fresh && is_trouble {
             self.not_before = Some(Instant::now() + PAUSE_LONG);
         }

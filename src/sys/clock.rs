@@ -16,6 +16,9 @@ const ZONE_FILE: &str = "/etc/localtime";
 /// Longest such file that is read here. Those of two hundred years of daylight saving have 3.7 kB.
 const ZONE_MAX: usize = 4096;
 
+/// How long the zone is taken to be the same, in seconds: a process may outlast a new one.
+const KEPT: i64 = 60;
+
 /// Local time, as syslog(3) writes it.
 #[derive(Default)]
 pub struct Clock {
@@ -29,6 +32,13 @@ struct Span {
     until: i64,
     /// Seconds east of Greenwich.
     offset: i64,
+}
+
+impl Span {
+    /// The part of it that is remembered.
+    fn kept_from(self, now: i64) -> Span {
+        Span { from: self.from.max(now), until: self.until.min(now.saturating_add(KEPT)), ..self }
+    }
 }
 
 /// What of a date is shown.
@@ -50,7 +60,7 @@ impl Clock {
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let now = i64::try_from(since.as_secs()).unwrap_or_default();
         let holds = |span: &Span| (span.from..span.until).contains(&now);
-        let span = self.known.get().filter(holds).or_else(|| span_now(now));
+        let span = self.known.get().filter(holds).or_else(|| span_now(now).map(|span| span.kept_from(now)));
         self.known.set(span);
         let shown = span.map_or_else(|| library(now), |span| date(now.saturating_add(span.offset)));
         let Shown { month, day, hour, minute, second } = shown;

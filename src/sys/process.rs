@@ -413,10 +413,13 @@ pub fn is_privileged_start() -> bool {
 /// they have owners.
 pub fn let_go(descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
     let null = open("/dev/null", OFlag::O_RDWR | OFlag::O_CLOEXEC, Mode::empty())?;
-    for descriptor in descriptors {
-        // SAFETY: both are open, and stay so; whoever owns the second one owns another file now.
-        Errno::result(unsafe { libc::dup3(null.as_raw_fd(), descriptor.as_raw_fd(), libc::O_CLOEXEC) })?;
-    }
+    descriptors.iter().try_for_each(|descriptor| put_in_place_of(*descriptor, null.as_fd()))
+}
+
+/// Lets go of what is behind a descriptor: something else that is open stands there, until exec.
+pub fn put_in_place_of(descriptor: BorrowedFd<'_>, other: BorrowedFd<'_>) -> io::Result<()> {
+    // SAFETY: both are open, and stay so; whoever owns the first one owns another file now.
+    Errno::result(unsafe { libc::dup3(other.as_raw_fd(), descriptor.as_raw_fd(), libc::O_CLOEXEC) })?;
     Ok(())
 }
 

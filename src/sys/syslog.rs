@@ -170,7 +170,7 @@ impl Syslog {
             }
         }
         if self.pass(message).is_err() {
-            self.lost += 1;
+            self.lost = self.lost.saturating_add(1);
         }
     }
 

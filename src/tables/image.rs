@@ -202,6 +202,19 @@ impl Image {
         self.compiled.sources.iter().try_for_each(|source| is_as_before(source, now))
     }
 
+    /// Whether a table that a search left behind may be searched by this image again: what is open of it
+    /// is the file that the image was made of. A path may have led elsewhere for a moment.
+    pub fn is_of(&self, text: &TextTable) -> bool {
+        let index = self.compiled.source(Role::Table, text.path.as_os_str().as_bytes());
+        let source = index.and_then(|index| self.compiled.sources.get(usize::from(index)));
+        source.is_some_and(|source| text.is_open_as(source.stamp))
+    }
+
+    /// Whether a block was found that is not as it was written.
+    pub fn has_damage(&self) -> bool {
+        self.damage.get().is_some()
+    }
+
     pub fn path(&self) -> &Path {
         &self.path
     }
