@@ -80,7 +80,8 @@ pub fn run(doors: Doors, limits: Limits, voice: &mut Voice, service: Service<'_>
         let text = format!("listening on {}", socket::local_name(listener.as_fd()));
         voice.say(&Entry::new(Level::Info, text));
     }
-    let mut reception = Reception { signals, doors: &listeners, places: Places::new(limits), voice, service };
+    let (doors, places) = (listeners.iter().collect(), Places::new(limits));
+    let mut reception = Reception { signals, doors, places, voice, service };
     loop {
         reception.fetch_rules();
         let (told, called) = reception.wait()?;
@@ -93,10 +94,15 @@ pub fn run(doors: Doors, limits: Limits, voice: &mut Voice, service: Service<'_>
             if !reception.places.is_room() {
                 break;
             }
-            if let Err(error) = reception.receive(listener) {
-                reception.voice.say(&Entry::new(Level::Err, format!("error: {error}")));
-                std::thread::sleep(PAUSE);
+            let Err(error) = reception.receive(listener) else { continue };
+            if socket::is_closed_for_good(&error.cause) {
+                reception.doors.retain(|door| !std::ptr::eq(*door, listener));
+                if reception.doors.is_empty() {
+                    return Err(error);
+                }
             }
+            reception.voice.say(&Entry::new(Level::Err, format!("error: {error}")));
+            std::thread::sleep(PAUSE);
         }
     }
 }
@@ -104,7 +110,7 @@ pub fn run(doors: Doors, limits: Limits, voice: &mut Voice, service: Service<'_>
 /// What the loop has at hand.
 struct Reception<'a> {
     signals: Signals,
-    doors: &'a [OwnedFd],
+    doors: Vec<&'a OwnedFd>,
     places: Places,
     voice: &'a mut Voice,
     service: Service<'a>,
@@ -122,11 +128,12 @@ impl<'a> Reception<'a> {
     /// Waits for a signal or, while there is room, for somebody at a door: whether there is a signal, and
     /// the doors.
     fn wait(&self) -> Result<(bool, Vec<&'a OwnedFd>), Error> {
-        let watched = if self.places.is_room() { self.doors } else { &[] };
+        let watched = self.doors.get(..if self.places.is_room() { self.doors.len() } else { 0 });
+        let watched = watched.unwrap_or_default();
         let fds: Vec<_> = std::iter::once(self.signals.fd()).chain(watched.iter().map(AsFd::as_fd)).collect();
         let ready = socket::readable(&fds, None).map_err(|cause| Error::new("cannot wait", "", cause))?;
         let called = watched.iter().zip(ready.iter().skip(1)).filter(|(_, ready)| **ready);
-        Ok((ready.first() == Some(&true), called.map(|(listener, _)| listener).collect()))
+        Ok((ready.first() == Some(&true), called.map(|(listener, _)| *listener).collect()))
     }
 
     /// Takes note of children that ended.
@@ -164,6 +171,13 @@ impl<'a> Reception<'a> {
                     format!("warning: closed a connection from {address}: {client} has {held} already");
                 self.voice.say(&Entry::new(Level::Warning, text));
             }
+            return Ok(());
+        }
+        if let End::Inet(_, address) = &caller
+            && socket::is_gone(connection.as_fd())
+        {
+            let text = format!("warning: {address} hung up before it was answered");
+            self.service.voice.say(&Entry::new(Level::Warning, text));
             return Ok(());
         }
         let child = match self.service.gate.answer(connection.as_fd()) {

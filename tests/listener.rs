@@ -9,7 +9,7 @@ use std::ffi::OsString;
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -180,6 +180,51 @@ fn sockets_of_a_service_manager_are_served() {
         }
         check(said_by(UnixStream::connect(&path).expect("connects")), "localhost");
     }
+}
+
+/// A door that is shut by whoever else holds it does not hold up the others; with the last one it ends.
+#[test]
+fn a_dead_door_is_left_alone() {
+    let scratch = Scratch::new();
+    let doors = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").expect("loopback"));
+    let [one, two] = doors.each_ref().map(|door| door.try_clone().expect("a descriptor"));
+    let mut command = activated(one, two, "LISTEN_PID=$$ LISTEN_FDS=2");
+    command.args(rules(&scratch, "", "")).args(["--", "/bin/echo", "served"]);
+    let mut listening = Listening::run(&mut command);
+    let [one, two] = [(); 2].map(|()| listening.bound().parse::<SocketAddr>().expect("an address"));
+    drop(command);
+    let shut = |door: &TcpListener| {
+        nix::sys::socket::shutdown(door.as_raw_fd(), nix::sys::socket::Shutdown::Both).expect("shuts");
+    };
+    shut(&doors[0]);
+    assert_eq!(listening.line(), "error: cannot accept: Invalid argument");
+    assert!(TcpStream::connect(one).is_err());
+    for _ in 0..20 {
+        assert_eq!(said_by(connect_from([127, 0, 0, 1], two)), "served\n");
+        assert_eq!(listening.line(), "connect from 127.0.0.1 (127.0.0.1)");
+    }
+    shut(&doors[1]);
+    assert_eq!(listening.line(), "error: cannot accept: Invalid argument");
+    assert_eq!(listening.child.wait().expect("ends").code(), Some(1));
+}
+
+/// Whoever is gone before it is its turn costs a line and no process.
+#[test]
+fn a_client_that_hung_up_is_named() {
+    let scratch = Scratch::new();
+    let mut listening = Listening::start(&rules(&scratch, "", ""), &["/bin/echo", "served"]);
+    listening.signal("-STOP");
+    let client = connect_from([127, 0, 0, 2], listening.address);
+    let at_once = nix::libc::linger { l_onoff: 1, l_linger: 0 };
+    nix::sys::socket::setsockopt(&client, nix::sys::socket::sockopt::Linger, &at_once).expect("a socket");
+    drop(client);
+    listening.signal("-CONT");
+    let own = listening.child.id();
+    assert_eq!(
+        listening.signed_line(),
+        (own, "warning: 127.0.0.2 hung up before it was answered".to_owned())
+    );
+    assert_eq!(listening.greeting(), "served\n");
 }
 
 /// At a Unix-domain socket the user is the client.

@@ -98,7 +98,9 @@ fn start() -> i32 {
         own_voice.say(&Entry::new(Level::Err, "error: every connection would be refused: not listening"));
         return 1;
     }
-    let listening = handed.and_then(|handed| {
+    // A service manager starts anew whoever ends with a failure; a panic has been logged by its hook.
+    let listening = catch_unwind(AssertUnwindSafe(|| {
+        let handed = handed?;
         let (sockets, environment) = handed.map(|h| (h.sockets, h.environment)).unzip();
         call.environment = environment;
         let doors = Doors { addresses: invocation.addresses(), handed: sockets.unwrap_or_default() };
@@ -109,10 +111,11 @@ fn start() -> i32 {
             whole_way: &|| call.answer(process::standard(0), &mut voice()),
         };
         listen::run(doors, invocation.limits, &mut own_voice, service)
-    });
+    }));
     match listening {
-        Ok(()) => 0,
-        Err(error) => {
+        Ok(Ok(())) => 0,
+        Err(_) => 1,
+        Ok(Err(error)) => {
             own_voice.say(&Entry::new(Level::Err, format!("error: {error}")));
             1
         }

@@ -345,6 +345,17 @@ pub fn accept(listener: BorrowedFd<'_>) -> io::Result<Option<(OwnedFd, End)>> {
     }
 }
 
+/// Whether an error of [`accept`] says that nobody will ever come through this door again.
+pub fn is_closed_for_good(cause: &io::Error) -> bool {
+    let errors = [libc::EINVAL, libc::EBADF, libc::ENOTSOCK, libc::EOPNOTSUPP];
+    cause.raw_os_error().is_some_and(|number| errors.contains(&number))
+}
+
+/// Whether whoever called has hung up so that not even its address is known any more.
+pub fn is_gone(fd: BorrowedFd<'_>) -> bool {
+    getpeername::<SockaddrStorage>(fd.as_raw_fd()) == Err(Errno::ENOTCONN)
+}
+
 /// The user that a process at the other end of a Unix-domain socket had when it called.
 pub fn peer_user(fd: BorrowedFd<'_>) -> Option<u32> {
     getsockopt(&fd, sockopt::PeerCredentials).ok().map(|credentials| credentials.uid())
