@@ -16,6 +16,7 @@ use crate::expand::expand;
 use crate::facts::{Identity, Request};
 use crate::logline::{self, Caller, Entry, Level, Line};
 use crate::rules::options::{Deed, Priority, Step, assignment, trim};
+use crate::sys::environment;
 use crate::sys::file::{Opened, open};
 use crate::sys::process::{self, Ended, Ids, Shell};
 use crate::sys::socket;
@@ -384,8 +385,8 @@ impl Hands for RealHands<'_> {
     }
 
     fn set_variable(&mut self, name: &[u8], value: &[u8]) -> io::Result<()> {
-        let before = self.environment.take().unwrap_or_else(process::environment);
-        self.environment = Some(process::with_variable(before, name, value)?);
+        let before = self.environment.take().unwrap_or_else(environment::given);
+        self.environment = Some(environment::with_variable(before, name, value)?);
         Ok(())
     }
 

@@ -4,6 +4,7 @@
 //! and libc are used here and nowhere else. Each unsafe block says why it is sound.
 
 pub mod clock;
+pub mod environment;
 pub mod file;
 pub mod inherited;
 pub mod launch;

@@ -15,6 +15,7 @@ use std::process::ExitCode;
 use std::time::Instant;
 use wrap::error::{Error, reason};
 use wrap::finger::{Heard, Screen, TIME, Wish, ask, read};
+use wrap::sys::environment;
 use wrap::sys::netdb::{self, within};
 use wrap::sys::process::{self, Ended, Ids, Overheard};
 use wrap::sys::socket;
@@ -97,7 +98,7 @@ fn overhear(
 ) -> Result<bool, Failure> {
     let cannot = |cause| Error::new("cannot execute", path.display().to_string(), cause);
     let path_variable = DIRECTORIES.join(":");
-    let environment = process::with_variable(process::environment(), b"PATH", path_variable.as_bytes());
+    let environment = environment::with_variable(environment::given(), b"PATH", path_variable.as_bytes());
     let words = std::iter::once(OsString::from("finger")).chain(arguments).map(OsString::into_vec);
     let words = words.map(CString::new).collect::<Result<Vec<_>, _>>().map_err(|nul| cannot(nul.into()))?;
     let running = Overheard::start(path, &words, &environment.map_err(cannot)?).map_err(cannot)?;

@@ -7,7 +7,7 @@
 #![forbid(unsafe_code)]
 
 use crate::error::Error;
-use crate::sys::{inherited, process, socket};
+use crate::sys::{environment, inherited, process, socket};
 use std::ffi::CString;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -27,7 +27,7 @@ pub struct Handed {
 
 /// Takes the sockets. Called first thing: the descriptors must not have become somebody else's.
 pub fn take() -> Result<Handed, Error> {
-    let environment = process::environment();
+    let environment = environment::given();
     let trouble = |text: String| Error::new("cannot take sockets from systemd", "", io::Error::other(text));
     let count = count(&environment, process::pid()).map_err(trouble)?;
     let sockets = inherited::take(count)

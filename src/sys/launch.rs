@@ -9,7 +9,8 @@
 //! As long as the server's file does not answer (a file system that hangs) we wait, too. Nobody could be
 //! served meanwhile.
 
-use super::process::{NOT_RUN, environ, leave, onto_standard, pointers, set_umask, wait_for};
+use super::environment::environ;
+use super::process::{NOT_RUN, leave, onto_standard, pointers, set_umask, wait_for};
 use super::signals::Signals;
 use std::cell::Cell;
 use std::ffi::{CString, c_char, c_int, c_void};

@@ -1,9 +1,10 @@
-//! Fork, exec, identity: the only file that does any of them.
+//! Fork, exec, identity: this file and `launch` do them, and no other.
 //!
 //! A child gets descriptors 0, 1 and 2 and nothing else. Between fork and exec only async-signal-safe
 //! calls are made, because a lookup thread may have been left behind: everything a child needs is
 //! made before the fork.
 
+use super::environment::environ;
 use super::signals;
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl, open};
@@ -149,11 +150,6 @@ impl Shell<'_> {
         }
         Err(Errno::last())
     }
-}
-
-unsafe extern "C" {
-    /// environ(7).
-    pub(super) static environ: *const *const c_char;
 }
 
 /// One waitpid(2): the process, or None if none has ended (`flags`) or there is none. It is called
@@ -351,31 +347,6 @@ pub fn become_program(path: &Path, arguments: &[CString], environment: Option<&[
     }
 }
 
-/// The environment as it was given, malformed entries included.
-pub fn environment() -> Vec<CString> {
-    let mut entries = Vec::new();
-    // SAFETY: environ(7) is null or an array of NUL-terminated strings that ends in a null pointer;
-    // nothing in this program changes it.
-    unsafe {
-        let mut next = environ;
-        while !next.is_null() && !(*next).is_null() {
-            entries.push(CStr::from_ptr(*next).to_owned());
-            next = next.add(1);
-        }
-    }
-    entries
-}
-
-/// The same environment with `name` set to `value`.
-pub fn with_variable(mut entries: Vec<CString>, name: &[u8], value: &[u8]) -> io::Result<Vec<CString>> {
-    let entry = CString::new([name, b"=", value].concat()).map_err(|_| io::Error::other("NUL byte"))?;
-    let is_same =
-        |old: &CString| old.to_bytes().strip_prefix(name).is_some_and(|rest| rest.starts_with(b"="));
-    entries.retain(|old| !is_same(old));
-    entries.push(entry);
-    Ok(entries)
-}
-
 /// Sets the file mode creation mask; gives the one before.
 pub fn set_umask(mask: u32) -> u32 {
     umask(Mode::from_bits_truncate(mask)).bits()
@@ -570,12 +541,5 @@ mod tests {
     fn a_program_that_cannot_be_executed_says_why() {
         let cause = Overheard::start(Path::new("/etc/passwd"), &[], &[]).err().expect("no program");
         assert_eq!(cause.raw_os_error(), Some(libc::EACCES));
-    }
-
-    #[test]
-    fn a_variable_replaces_its_namesake() {
-        let old = vec![CString::from(c"A=1"), CString::from(c"AB=2"), CString::from(c"odd")];
-        let new = with_variable(old, b"A", b"x y").expect("no NUL");
-        assert_eq!(new, [CString::from(c"AB=2"), CString::from(c"odd"), CString::from(c"A=x y")]);
     }
 }
