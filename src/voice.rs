@@ -8,6 +8,7 @@
 use crate::logline::{Entry, Level, escape, printable};
 use crate::rules::options::Priority;
 use crate::sys::clock::Clock;
+use crate::sys::file::without_waiting;
 use crate::sys::socket::write_until;
 use crate::sys::syslog::{Message, PATIENCE, PATIENCE_LASTING, Syslog};
 use std::fs::File;
@@ -65,7 +66,11 @@ impl Voice {
     pub fn lasting(mut self) -> Voice {
         match &mut self.channel {
             Channel::Syslog(syslog) => syslog.lasting(),
-            Channel::Stderr { patience, renewal, .. } => {
+            Channel::Stderr { file, patience, renewal, .. } => {
+                // Children write to the same pipe: it may be full between a look and a write.
+                if let Some(own) = without_waiting(file) {
+                    *file = own;
+                }
                 (*patience, *renewal) = (PATIENCE_LASTING, Some(PATIENCE_LASTING));
             }
         }

@@ -9,6 +9,7 @@ use nix::sys::stat::Mode;
 use std::ffi::{CStr, CString, OsStr, OsString, c_char};
 use std::fs::{DirBuilder, File, Metadata, OpenOptions, Permissions};
 use std::io;
+use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -120,6 +121,15 @@ pub fn open_beside(path: &Path) -> io::Result<(File, File)> {
 /// A new file in memory that has no path and is gone with its last descriptor.
 pub fn in_memory(name: &CStr) -> io::Result<File> {
     Ok(File::from(memfd_create(name, MFdFlags::MFD_CLOEXEC)?))
+}
+
+/// The same pipe, so opened that no write to it ever waits: others may write to it, too. None where it is
+/// no pipe; there a second opening would be another file.
+pub fn without_waiting(pipe: &File) -> Option<File> {
+    let is_pipe = pipe.metadata().is_ok_and(|meta| meta.file_type().is_fifo());
+    let path = format!("/proc/self/fd/{}", pipe.as_raw_fd());
+    let flags = libc::O_NONBLOCK | libc::O_NOCTTY | libc::O_CLOEXEC;
+    is_pipe.then(|| OpenOptions::new().write(true).custom_flags(flags).open(path).ok())?
 }
 
 /// Why an open file is not to be trusted with the security of this machine, if so: it belongs to
@@ -303,6 +313,17 @@ pub fn find_byte(byte: u8, text: &[u8]) -> Option<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_full_pipe_is_not_waited_for() {
+        let (_reader, writer) = std::io::pipe().expect("a pipe");
+        let writer = File::from(std::os::fd::OwnedFd::from(writer));
+        let mut own = without_waiting(&writer).expect("a pipe");
+        let full =
+            std::iter::repeat_with(|| std::io::Write::write(&mut own, &[0; 4096])).find_map(Result::err);
+        assert_eq!(full.map(|error| error.kind()), Some(io::ErrorKind::WouldBlock));
+        assert!(without_waiting(&File::open("/dev/null").expect("opens")).is_none());
+    }
 
     #[test]
     fn this_program_knows_itself() {

@@ -180,13 +180,17 @@ pub fn write_until(fd: BorrowedFd<'_>, mut text: &[u8], deadline: Instant) -> io
             Ok(sent) => text = text.get(sent..).unwrap_or_default(),
             Err(Errno::EINTR) => {}
             Err(Errno::EAGAIN) if ready(fd, PollFlags::POLLOUT, deadline) => {}
-            // A pipe that is ready takes this much without blocking (pipe(7)).
+            // A pipe that is ready takes this much without blocking (pipe(7)), unless somebody else has
+            // filled it meanwhile.
             Err(Errno::ENOTSOCK)
                 if ready_now(fd, PollFlags::POLLOUT) || ready(fd, PollFlags::POLLOUT, deadline) =>
             {
                 let piece = text.get(..libc::PIPE_BUF).unwrap_or(text);
-                let sent = signals::without_sigpipe(|| nix::unistd::write(fd, piece))?;
-                text = text.get(sent..).unwrap_or_default();
+                match signals::without_sigpipe(|| nix::unistd::write(fd, piece)) {
+                    Ok(sent) => text = text.get(sent..).unwrap_or_default(),
+                    Err(Errno::EAGAIN | Errno::EINTR) if Instant::now() < deadline => {}
+                    Err(error) => return Err(error.into()),
+                }
             }
             Err(Errno::EAGAIN | Errno::ENOTSOCK) => return Err(Errno::ETIMEDOUT.into()),
             Err(error) => return Err(error.into()),
