@@ -314,6 +314,8 @@ impl Table for TextTable {
         let text = match self.find_line() {
             Found::Piece(range) => self.chunk.bytes.get(range).unwrap_or_default(),
             Found::Joined => self.joined.as_slice(),
+            // There was a line here when the place was found: this is not that file, whatever its stamp says.
+            Found::End if self.jumps => return self.read_again(),
             Found::Changed => return self.read_again(),
             Found::End | Found::Unfinished if self.changed() => return self.read_again(),
             Found::End => {

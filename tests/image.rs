@@ -23,7 +23,7 @@ use wrap::facts::{
 };
 use wrap::rules::compiled::BLOCK;
 use wrap::tables::image::{Image, NotUsed, RuleTable, word_list_for};
-use wrap::verdict::{Decision, IfNot, Tables, decide};
+use wrap::verdict::{Access, Decision, IfNot, Tables, decide};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 // --------------------------------------------------------------------------------------- a place
@@ -478,4 +478,30 @@ fn damage_is_seen() {
     runner.run(&(texts(), facts(), vec(blow(), 1..4)), law).unwrap_or_else(|failure| panic!("{failure}"));
     eprintln!("{} opened no more, {} damaged inside", hurt.get(), said.get());
     assert!(hurt.get() > 1000 && said.get() > 100, "{} {}", hurt.get(), said.get());
+}
+
+/// A place that is not there begins the search anew, as text: what was promised and is missing is not the
+/// end of the rules.
+#[test]
+fn a_place_behind_the_end_is_not_the_end() {
+    let place = Place::new("behind");
+    let deny = b"ALL: 10.1.2.3\n".to_vec();
+    place.lay_out(&Texts { allow: Vec::new(), deny, one: Vec::new(), two: Vec::new() });
+    let mut bytes = place.compile();
+    // The only entry: behind the bucket's head its hash, its source, and then the place.
+    let offset = BLOCK + 4 + 8 + 2..BLOCK + 4 + 8 + 2 + 6;
+    assert_eq!((bytes.len(), &bytes[offset.clone()]), (2 * BLOCK, &[0; 6][..]));
+    bytes[offset].copy_from_slice(&[0, 0, 1, 0, 0, 0]);
+    seal(&mut bytes);
+    let image = place.image(&bytes).expect("an image");
+    let facts = Facts {
+        daemon: "sshd",
+        address: "10.1.2.3",
+        name: "unknown",
+        stated: true,
+        doubtful: false,
+        strict: false,
+    };
+    let (decisions, _) = place.decided(&facts, Some(&image));
+    assert_eq!(decisions.first().map(|decision| decision.access), Some(Access::Deny));
 }
