@@ -6,7 +6,7 @@
 #[path = "common/running.rs"]
 mod running;
 
-use running::{PATIENCE, Scratch, TCPD, rules};
+use running::{PATIENCE, Scratch, TCPD, log_of, rules, run};
 use std::ffi::OsString;
 use std::fs;
 use std::io::{Read, Write};
@@ -14,7 +14,7 @@ use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 /// Runs tcpd once on one end of a connection. What the client got, and what was logged.
@@ -30,30 +30,6 @@ fn once(options: &[OsString], server: &[&str]) -> (String, String) {
     // A refusal may come as a reset, because the ping was not read.
     let _ = client.read_to_end(&mut got);
     (String::from_utf8_lossy(&got).into_owned(), log_of(&output))
-}
-
-/// Runs tcpd on a descriptor as standard input and output; its log is what comes out of stderr.
-fn run(fd: OwnedFd, options: &[OsString], server: &[&str]) -> Output {
-    let copy = fd.try_clone().expect("a descriptor");
-    let child = Command::new(TCPD)
-        .arg0("/usr/sbin/tcpd")
-        .args(["--log", "stderr"])
-        .args(options)
-        .arg("--")
-        .args(server)
-        .stdin(fd)
-        .stdout(copy)
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("starts");
-    child.wait_with_output().expect("ends")
-}
-
-/// The lines without time and process id.
-fn log_of(output: &Output) -> String {
-    let text = String::from_utf8_lossy(&output.stderr);
-    let line = |line: &str| line.split_once("]: ").map_or(line.to_owned(), |(_, text)| text.to_owned());
-    text.lines().map(line).collect::<Vec<_>>().join("\n")
 }
 
 #[test]

@@ -133,9 +133,6 @@ pub struct Compiled<B> {
     total: u64,
     buckets: u64,
     homes: u64,
-    pub entries: u64,
-    /// When it was made: seconds since 1970.
-    pub made: u64,
     pub sources: Vec<Source>,
     /// The block that was read last.
     page: RefCell<Page>,
@@ -175,17 +172,7 @@ impl<B: Blocks> Compiled<B> {
     /// Reads and verifies the beginning.
     pub fn open(blocks: B) -> Result<Compiled<B>, Damage> {
         let page = RefCell::new(Page { number: None, bytes: Box::new([0; BLOCK]) });
-        let mut image = Compiled {
-            blocks,
-            id: 0,
-            total: 1,
-            buckets: 0,
-            homes: 0,
-            entries: 0,
-            made: 0,
-            sources: Vec::new(),
-            page,
-        };
+        let mut image = Compiled { blocks, id: 0, total: 1, buckets: 0, homes: 0, sources: Vec::new(), page };
         let mut page = image.page.borrow_mut();
         read(&image.blocks, 0, &mut page.bytes)?;
         let mut head = Bytes { left: page.bytes.as_slice(), block: 0 };
@@ -198,9 +185,8 @@ impl<B: Blocks> Compiled<B> {
         let mut directory = page.bytes.get(..PAYLOAD).unwrap_or_default().to_vec();
         page.number = Some(0);
         drop(page);
-        let [total, length, buckets, homes, entries, made] = length;
-        (image.total, image.buckets, image.homes, image.entries, image.made) =
-            (total, buckets, homes, entries, made);
+        let [total, length, buckets, homes, ..] = length;
+        (image.total, image.buckets, image.homes) = (total, buckets, homes);
         if length > DIRECTORY_MAX {
             return Err(Damage::Nonsense(0));
         }

@@ -240,11 +240,6 @@ impl Image {
             .map(|damage| complaint(&self.path, damage.to_string()))
     }
 
-    /// Whether a pattern file is among its sources.
-    pub fn has_words(&self, path: &[u8]) -> bool {
-        self.compiled.source(Role::Words, path).is_some()
-    }
-
     /// Shows those words of a pattern file that can matter. None where the text has to be read.
     pub fn words(
         &self,

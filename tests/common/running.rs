@@ -6,11 +6,11 @@ use std::ffi::OsString;
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
 use std::net::{SocketAddr, TcpStream};
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::DirBuilderExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStderr, Command, Stdio};
+use std::process::{Child, ChildStderr, Command, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
@@ -60,6 +60,30 @@ pub fn rules(scratch: &Scratch, allow: &str, deny: &str) -> Vec<OsString> {
 pub fn make_private(path: &Path) {
     use std::os::unix::fs::PermissionsExt;
     fs::set_permissions(path, fs::Permissions::from_mode(0o600)).expect("chmod");
+}
+
+/// Runs tcpd on a descriptor as standard input and output; its log is what comes out of stderr.
+pub fn run(fd: OwnedFd, options: &[OsString], server: &[&str]) -> Output {
+    let copy = fd.try_clone().expect("a descriptor");
+    let child = Command::new(TCPD)
+        .arg0("/usr/sbin/tcpd")
+        .args(["--log", "stderr"])
+        .args(options)
+        .arg("--")
+        .args(server)
+        .stdin(fd)
+        .stdout(copy)
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("starts");
+    child.wait_with_output().expect("ends")
+}
+
+/// The lines without time and process id.
+pub fn log_of(output: &Output) -> String {
+    let text = String::from_utf8_lossy(&output.stderr);
+    let line = |line: &str| line.split_once("]: ").map_or(line.to_owned(), |(_, text)| text.to_owned());
+    text.lines().map(line).collect::<Vec<_>>().join("\n")
 }
 
 /// A connection to `to` from an address of loopback.

@@ -1,5 +1,6 @@
 //! Files of a test's own, and the three programs that are asked about them.
 
+use super::running::{log_of, run};
 use serde_json::Value;
 use std::ffi::OsString;
 use std::fs::{self, Permissions};
@@ -7,7 +8,6 @@ use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt;
-use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -181,27 +181,9 @@ impl Place {
     }
 
     fn run(&self, fd: OwnedFd, image: &Path, server: &[&str]) -> Output {
-        let copy = fd.try_clone().expect("a descriptor");
-        let child = Command::new(env!("CARGO_BIN_EXE_tcpd"))
-            .arg0("/usr/sbin/tcpd")
-            .args(["--log", "stderr", "--daemon", "in.testd"])
-            .args(self.options_with(image))
-            .arg("--")
-            .args(server)
-            .stdin(fd)
-            .stdout(copy)
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("starts");
-        child.wait_with_output().expect("ends")
+        let daemon = ["--daemon", "in.testd"].map(OsString::from);
+        run(fd, &[&daemon[..], &self.options_with(image)].concat(), server)
     }
-}
-
-/// The lines without time and process id.
-fn log_of(output: &Output) -> String {
-    let text = String::from_utf8_lossy(&output.stderr);
-    let line = |line: &str| line.split_once("]: ").map_or(line.to_owned(), |(_, text)| text.to_owned());
-    text.lines().map(line).collect::<Vec<_>>().join("\n")
 }
 
 /// Tables that several tests only read, and that have rested for long enough.
