@@ -16,7 +16,7 @@ use crate::facts::{
     UserName,
 };
 use crate::rules::grammar;
-use crate::sys::netdb::{self, Reverse, within};
+use crate::sys::netdb::{self, Reverse, Way};
 use crate::sys::socket::{self, End, Ends};
 use crate::tables::image::{Image, word_list_for};
 use std::cell::Cell;
@@ -34,6 +34,7 @@ pub struct Live<'i> {
     pub resolves: bool,
     /// The size of each budget.
     pub budget: Duration,
+    way: Way,
     /// What knows which words of a pattern file matter.
     image: Option<&'i Image>,
     netgroups_until: Cell<Option<Instant>>,
@@ -47,10 +48,16 @@ impl<'i> Live<'i> {
             server: ends.1,
             resolves,
             budget,
+            way: Way::Aside,
             image: None,
             netgroups_until: Cell::new(None),
             netgroups_stuck: Cell::new(false),
         }
+    }
+
+    /// The same, starting no thread: for a process that is somebody else's.
+    pub fn here(self) -> Live<'i> {
+        Live { way: Way::Here, ..self }
     }
 
     /// The same, finding the words of pattern files by an image.
@@ -92,13 +99,17 @@ pub fn transport(ends: &Ends) -> Transport {
 
 /// The name of an address, checked against it.
 pub fn checked_name(address: SocketAddr, budget: Duration, doubts: &mut Vec<NameDoubt>) -> Fact<HostName> {
+    name_by(Way::Aside, address, budget, doubts)
+}
+
+fn name_by(way: Way, address: SocketAddr, budget: Duration, doubts: &mut Vec<NameDoubt>) -> Fact<HostName> {
     let begun = Instant::now();
     let deadline = begun + budget;
     let shown = socket::address_text(address);
     let too_slow = || NameDoubt::TooSlow { address: shown.clone(), spent_ms: millis(begun) };
     // A mapped address has the names of the IPv4 address in it.
     let address = socket::unmapped(address);
-    let name = match within(deadline, move || netdb::reverse(address)) {
+    let name = match way.within(deadline, 1, move || netdb::reverse(address)) {
         Some(Reverse::Name(name)) => name,
         Some(Reverse::Nothing) => return Fact::Unknown,
         None => {
@@ -126,7 +137,8 @@ pub fn checked_name(address: SocketAddr, budget: Duration, doubts: &mut Vec<Name
         return Fact::Paranoid;
     };
     let asked = name.clone();
-    let (canonical, addresses) = match within(deadline, move || netdb::forward(&asked, six)) {
+    // As it is, and once more below the first domain of the search list.
+    let (canonical, addresses) = match way.within(deadline, 2, move || netdb::forward(&asked, six)) {
         Some(Some(found)) => found,
         Some(None) => {
             doubts.push(cannot_verify(text));
@@ -171,7 +183,7 @@ impl Ask for Live<'_> {
             Side::Server => self.server,
         };
         match address {
-            Some(address) if self.resolves => checked_name(address, self.budget, doubts),
+            Some(address) if self.resolves => name_by(self.way, address, self.budget, doubts),
             _ => Fact::Unknown,
         }
     }
@@ -201,7 +213,7 @@ impl Ask for Live<'_> {
         }
         self.netgroups_until.set(Some(until));
         let (group, host) = (group.to_vec(), host.to_vec());
-        match within(until, move || netdb::in_netgroup(&group, &host)) {
+        match self.way.within(until, 1, move || netdb::in_netgroup(&group, &host)) {
             Some(true) => Membership::Yes,
             Some(false) => Membership::No,
             None => {

@@ -10,6 +10,8 @@ pub mod inherited;
 pub mod launch;
 pub mod netdb;
 pub mod process;
+pub mod resolver;
 pub mod signals;
 pub mod socket;
 pub mod syslog;
+pub mod unseen;
