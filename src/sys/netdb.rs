@@ -4,7 +4,7 @@
 //! its say. These calls may block for as long as the resolver pleases; [`within`] runs one of them on a
 //! thread of its own and stops waiting at a deadline. A thread that is left behind ends with the
 //! process image, at the latest when the server is executed. In a process that is somebody else's, no
-//! thread is started, and the resolver is told to hurry ([`Way::Here`]).
+//! thread is started, and the resolver is told to hurry ([`Here`]).
 
 use super::resolver;
 use crate::error::reason;
@@ -44,27 +44,39 @@ pub fn within<T: Send + 'static>(
 }
 
 /// Where a question is put that may take its time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Way {
-    /// On a thread of its own, which is left behind at the deadline.
-    Aside,
-    /// In the thread that asks, with a resolver in a hurry.
-    Here,
-}
-
-impl Way {
+pub trait Way {
     /// Does `work`, which puts at most `questions` questions to name servers; None if the deadline passed
     /// first.
-    pub fn within<T: Send + 'static>(
-        self,
+    fn within<T: Send + 'static>(
+        deadline: Instant,
+        questions: u32,
+        work: impl Fn() -> T + Send + Sync + 'static,
+    ) -> Option<T>;
+}
+
+/// On a thread of its own, which is left behind at the deadline.
+pub struct Aside;
+
+impl Way for Aside {
+    fn within<T: Send + 'static>(
+        deadline: Instant,
+        _: u32,
+        work: impl Fn() -> T + Send + Sync + 'static,
+    ) -> Option<T> {
+        within(deadline, work)
+    }
+}
+
+/// In the thread that asks, with a resolver in a hurry.
+pub struct Here;
+
+impl Way for Here {
+    fn within<T: Send + 'static>(
         deadline: Instant,
         questions: u32,
         work: impl Fn() -> T + Send + Sync + 'static,
     ) -> Option<T> {
-        match self {
-            Way::Aside => within(deadline, work),
-            Way::Here => resolver::hurried(deadline, questions, work),
-        }
+        resolver::hurried(deadline, questions, work)
     }
 }
 
