@@ -339,7 +339,7 @@ impl<'a> Connection<'a> {
         Error::new("cannot execute", "/bin/sh", cause)
     }
 
-    /// Shows text to the client, which has [`BANNER_PATIENCE`] for all of it.
+    /// Shows text to the client, which has ten seconds for all of it.
     pub fn send(&mut self, text: &[u8]) {
         let until = *self.banner_until.get_or_insert_with(|| Instant::now() + BANNER_PATIENCE);
         // A client that does not read misses its banner, nothing else.
