@@ -126,7 +126,7 @@ impl Endpoint {
     }
 
     pub fn of_ip(ip: IpAddr, port: u16) -> Endpoint {
-        Endpoint::new(Fact::Known(ip_text(ip).into_bytes()), Some(port))
+        Endpoint::new(Fact::Known(ip.to_string().into_bytes()), Some(port))
     }
 
     /// Nothing is known about this end.
@@ -138,11 +138,6 @@ impl Endpoint {
     pub fn named(self, name: Fact<HostName>) -> Endpoint {
         Endpoint { name: OnceCell::from(name), ..self }
     }
-}
-
-/// An address as getnameinfo(3) prints it: mapped IPv4 stays `::ffff:192.0.2.7`.
-pub fn ip_text(ip: IpAddr) -> String {
-    ip.to_string()
 }
 
 /// The fact behind a stated text: `unknown` and `paranoid` are what they say. Other cases of these words

@@ -25,7 +25,8 @@ pub mod texts;
 use crate::logline::{self, Entry, Level, Line};
 use crate::settings;
 use crate::sys::process;
-use layout::{RequestInfo, Theirs};
+use crate::sys::program::Uncancelled;
+use layout::{Mark, RequestInfo, Theirs};
 use program::Key;
 use std::ffi::{CStr, c_char, c_int, c_void};
 use std::panic::{AssertUnwindSafe, catch_unwind, set_hook};
@@ -44,6 +45,8 @@ pub(crate) fn guarded<T>(otherwise: T, work: impl FnOnce() -> T) -> T {
             program::say(&Entry::new(Level::Err, format!("error: internal error at {place}")));
         }));
     });
+    // A thread that is cancelled meanwhile would be unwound through us: it is when we are done.
+    let _whole = Uncancelled::new();
     catch_unwind(AssertUnwindSafe(work)).unwrap_or(otherwise)
 }
 
@@ -108,7 +111,7 @@ unsafe fn state_text(request: Theirs, key: Key, text: *const c_char) {
     if text.is_null() {
         let line = format!("warning: request_fill: no text for key {}", key as c_int);
         program::say(&Entry::new(Level::Err, line));
-        request.leave_in_doubt();
+        request.mark(Mark::Doubt);
         return;
     }
     // SAFETY: it is not null, so it ends in a NUL.
@@ -170,7 +173,7 @@ unsafe extern "C" fn wrap_unknown_key(request: *mut RequestInfo, key: c_int) {
     let doubt = |request: Theirs| {
         let line = format!("warning: request_fill: invalid key: {key}");
         program::say(&Entry::new(Level::Err, line));
-        request.leave_in_doubt();
+        request.mark(Mark::Doubt);
     };
     // SAFETY: promised by the caller.
     unsafe { with_request(request, (), doubt) };
@@ -245,7 +248,7 @@ pub unsafe extern "C" fn shell_cmd(command: *const c_char) {
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn refuse(request: *mut RequestInfo) {
     let log = |request: Theirs| {
-        if request.is_logged_as_refused() {
+        if request.has(Mark::Refused) {
             return;
         }
         program::say(&Entry::new(Level::Deny, Line::Refused(known::caller(request)).print()));

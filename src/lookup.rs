@@ -112,7 +112,8 @@ fn name_by<W: Way>(address: SocketAddr, budget: Duration, doubts: &mut Vec<NameD
     let too_slow = || NameDoubt::TooSlow { address: shown.clone(), spent_ms: millis(begun) };
     // A mapped address has the names of the IPv4 address in it.
     let address = socket::unmapped(address);
-    let name = match W::within(deadline, 1, move || netdb::reverse(address)) {
+    let is_nothing = |found: &Reverse| matches!(found, Reverse::Nothing);
+    let name = match W::within(deadline, 1, is_nothing, move || netdb::reverse(address)) {
         Some(Reverse::Name(name)) => name,
         Some(Reverse::Nothing) => return Fact::Unknown,
         None => {
@@ -140,18 +141,20 @@ fn name_by<W: Way>(address: SocketAddr, budget: Duration, doubts: &mut Vec<NameD
         return Fact::Paranoid;
     };
     let asked = name.clone();
-    // As it is, and once more below the first domain of the search list.
-    let (canonical, addresses) = match W::within(deadline, 2, move || netdb::forward(&asked, six)) {
-        Some(Some(found)) => found,
-        Some(None) => {
-            doubts.push(cannot_verify(text));
-            return Fact::Paranoid;
-        }
-        None => {
-            doubts.extend([cannot_verify(text), too_slow()]);
-            return Fact::Paranoid;
-        }
-    };
+    // A name without a dot is looked for below a domain of the search list, and as it is.
+    let questions = if text.contains(&b'.') { 1 } else { 2 };
+    let (canonical, addresses) =
+        match W::within(deadline, questions, Option::is_none, move || netdb::forward(&asked, six)) {
+            Some(Some(found)) => found,
+            Some(None) => {
+                doubts.push(cannot_verify(text));
+                return Fact::Paranoid;
+            }
+            None => {
+                doubts.extend([cannot_verify(text), too_slow()]);
+                return Fact::Paranoid;
+            }
+        };
     let canonical = canonical.unwrap_or_default();
     if !canonical.eq_ignore_ascii_case(&name) && !name.eq_ignore_ascii_case("localhost") {
         doubts.push(NameDoubt::OtherName { name: text.to_vec(), canonical: canonical.into_bytes() });
@@ -216,7 +219,7 @@ impl<W: Way> Ask for Live<'_, W> {
         }
         self.netgroups_until.set(Some(until));
         let (group, host) = (group.to_vec(), host.to_vec());
-        match W::within(until, 1, move || netdb::in_netgroup(&group, &host)) {
+        match W::within(until, 1, |_| false, move || netdb::in_netgroup(&group, &host)) {
             Some(true) => Membership::Yes,
             Some(false) => Membership::No,
             None => {

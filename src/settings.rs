@@ -171,10 +171,15 @@ impl Reading {
 }
 
 /// Reads the usual file for a process that is somebody else's, and may be locked in: where it may not be
-/// opened, all defaults hold.
+/// opened, all defaults hold, and somebody should know.
 pub fn read_if_permitted(caller: u32) -> Reading {
     match open(Path::new(PATH)) {
-        Err(cause) if cause.kind() == io::ErrorKind::PermissionDenied => Reading::of_defaults(),
+        Err(cause) if cause.kind() == io::ErrorKind::PermissionDenied => {
+            let flaw = SettingFlaw::Unreadable(format!("{}: the defaults hold", reason(&cause)));
+            let place = Place { file: Arc::from(Path::new(PATH)), line: 0, spot: None };
+            let problems = vec![Problem::at(place, Weight::Warning, What::Setting(flaw))];
+            Reading { problems, ..Reading::of_defaults() }
+        }
         found => read_found(found, None, caller),
     }
 }

@@ -8,7 +8,7 @@
 
 use super::hands::{OnBehalf, complain};
 use super::known::{Asker, caller, keep_ident_timeout};
-use super::layout::Theirs;
+use super::layout::{Mark, Theirs};
 use super::program::{self, Named};
 use crate::actions::{Outcome, Went, carry_out, settle};
 use crate::error::{Problem, Weight, What};
@@ -25,7 +25,7 @@ use std::path::PathBuf;
 /// Decides, and does what the rule says.
 pub fn is_served(theirs: Theirs) -> bool {
     let may_end = program::count_call();
-    if theirs.is_in_doubt() {
+    if theirs.is_marked() {
         return false;
     }
     let reading = settings::read_if_permitted(process::caller());
@@ -52,6 +52,11 @@ pub fn is_served(theirs: Theirs) -> bool {
     };
     finish(&request, settings.resolve);
     match outcome {
+        Outcome::Proceed | Outcome::HandedOver if asker.lacked_descriptors() => {
+            let line = "error: too few descriptors to look anything up: access denied";
+            program::say(&Entry::new(Level::Err, line));
+            false
+        }
         Outcome::Proceed => true,
         Outcome::Refused => false,
         // A twist that was only tried out leaves the verdict to its table.
@@ -131,7 +136,7 @@ pub fn fix_options(theirs: Theirs) {
     if socket::is_source_routed(&options) {
         program::say(&Entry::new(Level::Warning, Line::SourceRoute { user, host }.print()));
         socket::shut(fd);
-        theirs.leave_refused();
+        theirs.mark(Mark::Refused);
         return;
     }
     program::say(&Entry::new(Level::Notice, Line::IpOptions { user, host, options }.print()));

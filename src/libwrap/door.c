@@ -27,6 +27,9 @@ char wrap_deny_default[] = "/etc/hosts.deny";
 char *hosts_allow_table = wrap_allow_default;
 char *hosts_deny_table = wrap_deny_default;
 
+/* Addresses for marks in requests. */
+const char wrap_marks[3];
+
 int hosts_access_verbose = 0;
 int dry_run = 0;
 int resident = -1;

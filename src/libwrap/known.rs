@@ -5,7 +5,7 @@
 //! functions of its own in the place of the last two; then they are called.
 
 use super::hands::complain;
-use super::layout::{Field, Host, HostInfo, RequestInfo, Theirs, borrowed};
+use super::layout::{Field, Host, HostInfo, Mark, RequestInfo, Theirs, borrowed};
 use super::program;
 use super::{guarded, with_request};
 use crate::error::{NameDoubt, Problem, Weight, What, reason};
@@ -17,10 +17,12 @@ use crate::facts::{
 use crate::logline::{Caller, Entry, Level};
 use crate::lookup::{Live, inet};
 use crate::settings::{self, Resolve, Settings};
+use crate::sys::file;
 use crate::sys::netdb::Here;
 use crate::sys::process;
 use crate::sys::socket::{self, End};
 use crate::tables::image::Image;
+use std::cell::Cell;
 use std::ffi::{c_char, c_int, c_void};
 use std::io;
 use std::sync::atomic::Ordering;
@@ -33,6 +35,9 @@ const BAD_DESCRIPTOR: i32 = 9;
 pub struct Asker<'i> {
     theirs: Theirs,
     live: Live<'i, Here>,
+    /// A question was not put, because the program has no descriptors left: no answer would be that of a
+    /// name server, but of a resolver that cannot ask.
+    starved: Cell<bool>,
 }
 
 impl<'i> Asker<'i> {
@@ -40,12 +45,28 @@ impl<'i> Asker<'i> {
         let [client, server] = [Side::Client, Side::Server].map(|side| inet(&end(theirs.host(side))));
         let resolves = settings.resolve != Resolve::Never;
         let live = Live::new((client, server), resolves, settings.resolve_timeout).here().by_image(image);
-        Asker { theirs, live }
+        Asker { theirs, live, starved: Cell::new(false) }
+    }
+
+    /// Whether the verdict may rest on a question that was not put.
+    pub fn lacked_descriptors(&self) -> bool {
+        self.starved.get()
+    }
+
+    /// Whether there are enough descriptors for a lookup.
+    fn can_ask(&self) -> bool {
+        let can = file::can_open();
+        self.starved.set(self.starved.get() || !can);
+        can
     }
 
     /// For what is known already.
     fn of_nobody(theirs: Theirs) -> Asker<'static> {
-        Asker { theirs, live: Live::new((None, None), false, Duration::ZERO).here() }
+        Asker {
+            theirs,
+            live: Live::new((None, None), false, Duration::ZERO).here(),
+            starved: Cell::new(false),
+        }
     }
 
     /// The request as it is known now.
@@ -146,17 +167,21 @@ fn find_name(host: Host) -> Fact<HostName> {
 
 impl Ask for Asker<'_> {
     fn name(&self, side: Side, doubts: &mut Vec<NameDoubt>) -> Fact<HostName> {
-        let field = name(self.theirs.host(side), || self.live.name(side, doubts));
+        let find = || if self.can_ask() { self.live.name(side, doubts) } else { Fact::Unknown };
+        let field = name(self.theirs.host(side), find);
         stated_name(Some(&field.read()))
     }
 
     fn user(&self, seconds: u32) -> Fact<UserName> {
         keep_ident_timeout(seconds);
+        if self.theirs.user().is_empty() && !self.can_ask() {
+            return Fact::Unknown;
+        }
         known_user(user(self.theirs)).unwrap_or(Fact::Unknown)
     }
 
     fn in_netgroup(&self, group: &[u8], host: &[u8]) -> Membership {
-        self.live.in_netgroup(group, host)
+        if self.can_ask() { self.live.in_netgroup(group, host) } else { Membership::No }
     }
 
     fn word_list(&self, path: &[u8], sought: &dyn Sought, visit: &mut dyn FnMut(&[u8]) -> bool) -> ListEnd {
@@ -226,11 +251,12 @@ fn find_ends(theirs: Theirs) {
         Ok(ends) => {
             theirs.host(Side::Client).keep_sin(socket::for_c(&ends.client));
             theirs.host(Side::Server).keep_sin(socket::for_c(&ends.server));
+            theirs.is_there_again();
         }
         Err(cause) => {
             let text = format!("warning: can't get client address: {}", reason(&cause));
             program::say(&Entry::new(Level::Err, text));
-            theirs.leave_in_doubt();
+            theirs.mark(Mark::Gone);
         }
     }
 }

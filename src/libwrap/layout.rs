@@ -198,15 +198,16 @@ pub fn borrowed(fd: c_int) -> Option<BorrowedFd<'static>> {
     (fd >= 0).then(|| unsafe { BorrowedFd::borrow_raw(fd) })
 }
 
-/// What the `config` field says, which no program uses: an address that none can have.
-#[derive(Clone, Copy)]
+/// What the `config` field says, which no program uses: an address that none can have. What is marked is
+/// refused, whatever the rules say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mark {
+    /// The program's own words were not understood.
     Doubt,
+    /// The descriptor is no connection, or not any more.
+    Gone,
+    /// The log has the refusal already.
     Refused,
-}
-
-impl Mark {
-    const ALL: [Mark; 2] = [Mark::Doubt, Mark::Refused];
 }
 
 /// A request, in the program's memory.
@@ -332,32 +333,31 @@ impl Theirs {
         sink.is_some()
     }
 
-    /// Something about it was not understood, and the log has been told: it is refused, whatever the
-    /// rules say.
-    pub fn leave_in_doubt(self) {
-        self.mark(Mark::Doubt);
+    /// The log has been told why. A doubt stays, whatever else comes up.
+    pub fn mark(self, mark: Mark) {
+        if !self.has(Mark::Doubt) {
+            self.set_config(program::address_of(mark));
+        }
     }
 
-    /// It is refused, and the log has it already.
-    pub fn leave_refused(self) {
-        self.mark(Mark::Refused);
+    /// Another descriptor was looked at, and is a connection.
+    pub fn is_there_again(self) {
+        if self.has(Mark::Gone) {
+            self.set_config(std::ptr::null_mut());
+        }
     }
 
-    pub fn is_in_doubt(self) -> bool {
-        Mark::ALL.into_iter().any(|mark| self.has(mark))
+    pub fn is_marked(self) -> bool {
+        [Mark::Doubt, Mark::Gone, Mark::Refused].into_iter().any(|mark| self.has(mark))
     }
 
-    pub fn is_logged_as_refused(self) -> bool {
-        self.has(Mark::Refused)
-    }
-
-    fn mark(self, mark: Mark) {
-        // SAFETY: the request is there.
-        unsafe { (*self.as_ptr()).config = program::address_of(mark) };
-    }
-
-    fn has(self, mark: Mark) -> bool {
+    pub fn has(self, mark: Mark) -> bool {
         // SAFETY: the request is there.
         unsafe { (*self.as_ptr()).config == program::address_of(mark) }
+    }
+
+    fn set_config(self, config: *mut c_void) {
+        // SAFETY: the request is there.
+        unsafe { (*self.as_ptr()).config = config };
     }
 }

@@ -35,6 +35,7 @@ unsafe extern "C" {
     static mut unknown: c_char;
     static wrap_allow_default: c_char;
     static wrap_deny_default: c_char;
+    static wrap_marks: [c_char; 3];
 
     fn wrap_call_shell_cmd(command: *const c_char);
     fn wrap_call_clean_exit(request: *mut RequestInfo);
@@ -200,11 +201,8 @@ pub fn text_unknown() -> *mut c_char {
 
 /// An address of our own for each mark.
 pub fn address_of(mark: Mark) -> *mut c_void {
-    let own = match mark {
-        Mark::Doubt => &raw const wrap_allow_default,
-        Mark::Refused => &raw const wrap_deny_default,
-    };
-    own.cast_mut().cast()
+    // There is one for each.
+    (&raw const wrap_marks).cast::<c_char>().wrapping_add(mark as usize).cast_mut().cast()
 }
 
 /// Runs a command by shell_cmd(), ours or the program's own.

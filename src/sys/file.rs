@@ -78,6 +78,12 @@ pub fn open(path: &Path) -> io::Result<Opened> {
     })
 }
 
+/// Whether this process can open a few more files: what a lookup needs at a time.
+pub fn can_open() -> bool {
+    let pair = || nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC);
+    pair().is_ok_and(|_held| pair().is_ok())
+}
+
 /// What a path leads to, without opening it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Found {

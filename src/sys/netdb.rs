@@ -46,10 +46,11 @@ pub fn within<T: Send + 'static>(
 /// Where a question is put that may take its time.
 pub trait Way {
     /// Does `work`, which puts at most `questions` questions to name servers; None if the deadline passed
-    /// first.
+    /// before it came to anything but `nothing`.
     fn within<T: Send + 'static>(
         deadline: Instant,
         questions: u32,
+        nothing: fn(&T) -> bool,
         work: impl Fn() -> T + Send + Sync + 'static,
     ) -> Option<T>;
 }
@@ -61,6 +62,7 @@ impl Way for Aside {
     fn within<T: Send + 'static>(
         deadline: Instant,
         _: u32,
+        _: fn(&T) -> bool,
         work: impl Fn() -> T + Send + Sync + 'static,
     ) -> Option<T> {
         within(deadline, work)
@@ -74,9 +76,10 @@ impl Way for Here {
     fn within<T: Send + 'static>(
         deadline: Instant,
         questions: u32,
+        nothing: fn(&T) -> bool,
         work: impl Fn() -> T + Send + Sync + 'static,
     ) -> Option<T> {
-        resolver::hurried(deadline, questions, work)
+        resolver::hurried(deadline, questions, nothing, work)
     }
 }
 
@@ -91,7 +94,7 @@ pub enum Reverse {
 
 /// The name of an address; the port does not matter, the scope of a link-local one does.
 pub fn reverse(address: SocketAddr) -> Reverse {
-    match getnameinfo(&address, libc::NI_NAMEREQD) {
+    match getnameinfo(&address, libc::NI_NAMEREQD | libc::NI_NUMERICSERV) {
         Ok((name, _)) => Reverse::Name(name),
         // No code of getnameinfo(3): the crate had a name in hand and could not make text of it.
         Err(error) if error.error_num() == 0 => Reverse::Failed(reason(&error.into())),

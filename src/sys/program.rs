@@ -27,6 +27,39 @@ pub fn set_variable(name: &[u8], value: &[u8]) -> io::Result<()> {
     }
 }
 
+unsafe extern "C" {
+    // pthread.h; the libc crate does not declare it.
+    fn pthread_setcancelstate(state: c_int, before: *mut c_int) -> c_int;
+}
+
+/// This thread, as one that cannot be cancelled (pthread_cancel(3)): its end would be an exception that no
+/// code but C may be in the way of. Dropped, it is as it was, and a cancellation that came meanwhile is
+/// due.
+pub struct Uncancelled(c_int);
+
+impl Uncancelled {
+    pub fn new() -> Uncancelled {
+        const DISABLE: c_int = 1;
+        let mut before = 0;
+        // SAFETY: a number is written; the function fails for wrong states only.
+        unsafe { pthread_setcancelstate(DISABLE, &raw mut before) };
+        Uncancelled(before)
+    }
+}
+
+impl Default for Uncancelled {
+    fn default() -> Uncancelled {
+        Uncancelled::new()
+    }
+}
+
+impl Drop for Uncancelled {
+    fn drop(&mut self) {
+        // SAFETY: the state before; where it was before is not asked.
+        unsafe { pthread_setcancelstate(self.0, std::ptr::null_mut()) };
+    }
+}
+
 /// What stands behind errno(3) now, in words.
 pub fn last_error() -> String {
     crate::error::reason(&io::Error::last_os_error())

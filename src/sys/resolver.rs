@@ -4,19 +4,24 @@
 //! A library may not start threads in somebody's program, so it cannot walk away from a lookup that
 //! hangs. But the resolver can be told beforehand how often to ask, and how long to wait each time
 //! (resolver(3): `_res`, one per thread; resolv.conf(5): timeout, attempts). For the length of one
-//! question it asks each name server once, waits no longer than the time that is left allows, and takes
-//! what fits into a datagram: asking again over TCP, it would wait for as long as a server likes. Then
-//! everything is as it was.
+//! question it is given no more time than is left; then everything is as it was. How it asks is not
+//! changed otherwise: what a name server answers to others it answers to us.
 //!
-//! It counts in whole seconds and asks at least once, so a budget can be exceeded by about a second for
-//! each name server. Other modules of nsswitch.conf(5) keep their own time; nobody can tell them.
+//! It counts in whole seconds and asks each server at least once, so a budget can be exceeded by a second
+//! or so for each. An answer that does not fit into a datagram is fetched by TCP, which has its own idea
+//! of time; so have other modules of nsswitch.conf(5). Nobody can tell them.
 
 use std::time::{Duration, Instant};
 
 /// Does `work`, which puts at most `questions` questions to name servers one after the other, so that it
-/// ends at about the deadline. None if that has passed, or if all the time that servers were given went
-/// by: then nobody answered.
-pub fn hurried<T>(deadline: Instant, questions: u32, work: impl FnOnce() -> T) -> Option<T> {
+/// ends at about the deadline. None if that has passed, or if it came to `nothing` and all the time that
+/// servers were given went by: then nobody answered.
+pub fn hurried<T>(
+    deadline: Instant,
+    questions: u32,
+    nothing: impl Fn(&T) -> bool,
+    work: impl FnOnce() -> T,
+) -> Option<T> {
     let begun = Instant::now();
     let left = deadline.checked_duration_since(begun).filter(|left| !left.is_zero())?;
     let hurry = told::Hurry::up(left, questions.max(1));
@@ -25,29 +30,51 @@ pub fn hurried<T>(deadline: Instant, questions: u32, work: impl FnOnce() -> T) -
     drop(hurry);
     let spent = begun.elapsed();
     let nobody_answered = given.is_some_and(|given| spent >= given) || spent >= left;
-    (!nobody_answered).then_some(answer)
+    (!nobody_answered || !nothing(&answer)).then_some(answer)
 }
 
-/// How long one question takes when no server answers: the first of `servers` is given `seconds`, each
-/// one behind it twice as long as the one before it, divided by their number (resolv.conf(5) says it of
-/// attempts; glibc does it along the servers, too), and never less than one.
-fn longest(seconds: u32, servers: u32) -> Duration {
-    let of = |at: u32| match at {
-        0 => seconds,
-        _ => (seconds << at) / servers,
-    };
-    Duration::from_secs((0..servers).map(|at| u64::from(of(at).max(1))).sum())
+/// How much time a question is given: seconds for the first server at its first turn, and turns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Time {
+    seconds: u32,
+    turns: u32,
 }
 
-/// The most seconds that fit.
-fn fitting(left: Duration, questions: u32, servers: u32) -> u32 {
-    const MOST: u32 = 30;
-    (2..=MOST).take_while(|&seconds| longest(seconds, servers) * questions <= left).last().unwrap_or(1)
+impl Time {
+    /// How long one question takes when no server answers: at each turn the first of `servers` has
+    /// `seconds`, each one behind it twice as long as the one before it divided by their number, and none
+    /// less than one (glibc's res_send.c; resolv.conf(5) says so much of attempts).
+    fn longest(self, servers: u32) -> Duration {
+        let of = |at: u32| match at {
+            0 => self.seconds,
+            _ => (self.seconds << at) / servers,
+        };
+        let turn: u32 = (0..servers).map(|at| of(at).max(1)).sum();
+        Duration::from_secs(u64::from(turn) * u64::from(self.turns))
+    }
+
+    /// As much as fits, and no more than is configured. A single server is asked every second: a datagram
+    /// may be lost, and an answer that comes late is taken at any turn. Of several each has as long as
+    /// can be, for its answer is not waited for once the next one has been asked.
+    fn fitting(left: Duration, questions: u32, servers: u32, configured: Time) -> Time {
+        const MOST: u32 = 30;
+        // To the nearest second: what has gone by since the budget was set is none of its seconds.
+        let left = left + Duration::from_millis(500);
+        let fits = |time: &Time| time.longest(servers) * questions <= left;
+        let least = Time { seconds: 1, turns: 1 };
+        let most = configured.longest(servers).as_secs();
+        let within = |time: &Time| fits(time) && time.longest(servers).as_secs() <= most.max(1);
+        let longer = |turns| (1..=MOST).map(move |seconds| Time { seconds, turns }).take_while(within).last();
+        let oftener =
+            |seconds| (1..=MOST).map(move |turns| Time { seconds, turns }).take_while(within).last();
+        let seconds = if servers == 1 { 1 } else { longer(1).unwrap_or(least).seconds };
+        oftener(seconds).unwrap_or(least)
+    }
 }
 
 #[cfg(target_env = "gnu")]
 mod told {
-    use super::{fitting, longest};
+    use super::Time;
     use std::ffi::{c_char, c_int, c_uchar, c_ulong};
     use std::time::Duration;
 
@@ -62,11 +89,8 @@ mod told {
 
     /// resolv.h. It has read resolv.conf(5).
     const RES_INIT: c_ulong = 0x0000_0001;
-    /// A truncated answer is taken as it is.
-    const RES_IGNTC: c_ulong = 0x0000_0020;
-    /// Servers are told that 1200 bytes fit, not 512 (RFC 6891).
-    const RES_USE_EDNS0: c_ulong = 0x0010_0000;
-    const OPTIONS: c_ulong = RES_IGNTC | RES_USE_EDNS0;
+    /// A name that was not found is looked for below the domains of the search list.
+    const RES_DNSRCH: c_ulong = 0x0000_0200;
 
     /// Most name servers that it knows (MAXNS).
     const SERVERS_MAX: u32 = 3;
@@ -124,16 +148,18 @@ mod told {
             read_configuration();
             // SAFETY: this thread's own state; nobody else has a reference to it.
             let state = unsafe { &mut *__res_state() };
-            let servers = u32::try_from(state.nscount).unwrap_or(1).clamp(1, SERVERS_MAX);
-            let configured = u32::try_from(state.retrans).unwrap_or(1).max(1);
-            let seconds = fitting(left, questions, servers).min(configured);
+            let natural = |number: c_int| u32::try_from(number).unwrap_or(1).max(1);
+            let servers = natural(state.nscount).min(SERVERS_MAX);
+            let configured = Time { seconds: natural(state.retrans).min(300), turns: natural(state.retry) };
+            let time = Time::fitting(left, questions, servers, configured);
             let before = [state.retrans, state.retry];
+            let ours = [time.seconds, time.turns].map(|number| c_int::try_from(number).unwrap_or(1));
             let options = state.options;
-            let tries = 1;
-            state.retrans = c_int::try_from(seconds).unwrap_or(1);
-            state.retry = tries;
-            state.options |= OPTIONS;
-            Hurry { before, options, ours: [state.retrans, tries], given: longest(seconds, servers) }
+            [state.retrans, state.retry] = ours;
+            if questions == 1 {
+                state.options &= !RES_DNSRCH;
+            }
+            Hurry { before, options, ours, given: time.longest(servers) }
         }
 
         /// How long one question took if no server answered it.
@@ -150,7 +176,7 @@ mod told {
             if [state.retrans, state.retry] == self.ours {
                 [state.retrans, state.retry] = self.before;
             }
-            state.options = state.options & !OPTIONS | self.options & OPTIONS;
+            state.options |= self.options & RES_DNSRCH;
         }
     }
 
@@ -169,7 +195,7 @@ mod told {
             let before = all();
             let hurry = Hurry::up(Duration::from_secs(2), 1);
             let (retrans, retry, options) = all();
-            assert!((1..=2).contains(&retrans) && retry == 1 && options & OPTIONS == OPTIONS);
+            assert!((1..=2).contains(&retrans) && (1..=2).contains(&retry) && options & RES_DNSRCH == 0);
             drop(hurry);
             assert_eq!(all(), before);
         }
@@ -200,28 +226,38 @@ mod tests {
 
     #[test]
     fn what_fits_is_never_exceeded_but_by_the_least_there_is() {
-        let seconds = Duration::from_secs;
-        assert_eq!((longest(5, 1), longest(5, 2), longest(5, 3)), (seconds(5), seconds(10), seconds(14)));
-        assert_eq!(
-            (fitting(seconds(5), 1, 1), fitting(seconds(5), 1, 3), fitting(seconds(5), 2, 1)),
-            (5, 2, 2)
-        );
-        assert_eq!(fitting(Duration::from_millis(100), 1, 3), 1);
-        for (left, servers) in (1..40).flat_map(|left| (1..=3).map(move |servers| (seconds(left), servers))) {
+        let time = |seconds, turns| Time { seconds, turns };
+        let usual = time(5, 2);
+        let longest = |seconds, servers| time(seconds, 1).longest(servers).as_secs();
+        assert_eq!((longest(5, 1), longest(5, 2), longest(5, 3)), (5, 10, 14));
+        let fitting =
+            |left, questions, servers| Time::fitting(Duration::from_millis(left), questions, servers, usual);
+        assert_eq!(fitting(4999, 1, 1), time(1, 5));
+        assert_eq!(fitting(4999, 2, 1), time(1, 2));
+        assert_eq!((fitting(4999, 1, 2), fitting(4999, 1, 3)), (time(2, 1), time(2, 1)));
+        assert_eq!(fitting(300_000, 1, 1), time(1, 10), "no more than was configured");
+        assert_eq!(fitting(100, 1, 3), time(1, 1));
+        for (left, servers) in (1..40).flat_map(|left| (1..=3).map(move |servers| (left * 1000, servers))) {
             let fit = fitting(left, 1, servers);
-            assert!(fit == 1 || longest(fit, servers) <= left);
+            let is_least = fit == time(1, 1);
+            assert!(is_least || fit.longest(servers) <= Duration::from_millis(left + 500), "{fit:?}");
         }
     }
 
     #[test]
     fn nothing_is_asked_after_the_deadline() {
-        assert_eq!(hurried(Instant::now(), 1, || panic!("asked")), None::<()>);
+        assert_eq!(hurried(Instant::now(), 1, |()| true, || panic!("asked")), None::<()>);
         let far = Instant::now() + Duration::from_secs(100);
-        assert_eq!(hurried(far, 1, || 7), Some(7));
+        assert_eq!(hurried(far, 1, |_| true, || 7), Some(7));
         assert_eq!(
-            hurried(Instant::now() + Duration::from_millis(1), 1, || {
-                std::thread::sleep(Duration::from_millis(5));
-            }),
+            hurried(
+                Instant::now() + Duration::from_millis(1),
+                1,
+                |()| true,
+                || {
+                    std::thread::sleep(Duration::from_millis(5));
+                }
+            ),
             None
         );
     }

@@ -11,9 +11,9 @@ use nix::sys::socket::{
     AddressFamily, Backlog, MsgFlags, SockFlag, SockType, SockaddrLike, SockaddrStorage, UnixAddr, bind,
     connect, getpeername, getsockname, getsockopt, listen, recv, recvmsg, send, setsockopt, socket, sockopt,
 };
-use std::ffi::c_void;
+use std::ffi::{CStr, c_char, c_void};
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::time::{Duration, Instant};
 
@@ -114,16 +114,41 @@ pub fn for_c(end: &End) -> Option<[u8; FOR_C]> {
     Some(bytes)
 }
 
-/// An address as getnameinfo(3) prints it, with the scope of a link-local one.
+/// An address as getnameinfo(3) prints it. The scope is the name of an interface where it means one, else
+/// its number: that is never nothing, for rules could not read the address then.
 pub fn address_text(address: SocketAddr) -> String {
-    match address {
-        SocketAddr::V6(six) if six.scope_id() != 0 => {
-            let name = nix::net::if_::if_indextoname(six.scope_id()).ok();
-            let name = name.and_then(|name| name.into_string().ok());
-            format!("{}%{}", six.ip(), name.unwrap_or_else(|| six.scope_id().to_string()))
-        }
-        _ => address.ip().to_string(),
+    let SocketAddr::V6(six) = address else { return address.ip().to_string() };
+    let text = text_of(six.ip());
+    let scope = match six.scope_id() {
+        0 => return text,
+        scope => scope,
+    };
+    let means_interface = six.ip().is_unicast_link_local() || is_link_local_multicast(six.ip());
+    let name = means_interface.then(|| interface_name(scope)).flatten();
+    format!("{text}%{}", name.unwrap_or_else(|| scope.to_string()))
+}
+
+fn is_link_local_multicast(ip: &Ipv6Addr) -> bool {
+    let [first, ..] = ip.segments();
+    first & 0xff0f == 0xff02
+}
+
+/// As inet_ntop(3) prints it: mapped IPv4 is `::ffff:192.0.2.7`, and what is compatible with IPv4
+/// (RFC 4291 2.5.5.1) is `::192.0.2.7`.
+fn text_of(ip: &Ipv6Addr) -> String {
+    match (ip.segments(), ip.octets()) {
+        ([0, 0, 0, 0, 0, 0, high, _], [.., a, b, c, d]) if high > 0 => format!("::{a}.{b}.{c}.{d}"),
+        _ => ip.to_string(),
     }
+}
+
+/// The name of an interface that is there. (nix 0.31 gives an empty one for those that are not.)
+fn interface_name(index: u32) -> Option<String> {
+    let mut name: [c_char; libc::IF_NAMESIZE] = [0; libc::IF_NAMESIZE];
+    // SAFETY: the name has the size that if_indextoname(3) asks for.
+    let found = unsafe { libc::if_indextoname(index, name.as_mut_ptr()) };
+    // SAFETY: it ends in a NUL where one was found.
+    (!found.is_null()).then(|| unsafe { CStr::from_ptr(found) }.to_string_lossy().into_owned())
 }
 
 /// An IPv4 address in IPv6 clothes, undressed.
@@ -453,6 +478,45 @@ mod tests {
         assert!(!is_source_routed(&[1, 1, 1, 1]) && !is_source_routed(&[]));
         assert!(!is_source_routed(&[7, 11, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0]));
         assert!(!is_source_routed(&[0, 0x83]), "nothing follows the end of the list");
+    }
+
+    #[test]
+    fn addresses_are_printed_as_getnameinfo_prints_them() {
+        let loopback = interface_name(1).expect("the first interface");
+        for (address, text) in [
+            ("192.0.2.7:1", "192.0.2.7".to_owned()),
+            ("[::1.2.3.4]:1", "::1.2.3.4".to_owned()),
+            ("[::1]:1", "::1".to_owned()),
+            ("[::ffff:192.0.2.7]:1", "::ffff:192.0.2.7".to_owned()),
+            ("[2001:db8::1]:1", "2001:db8::1".to_owned()),
+            ("[2001:db8::1%1]:1", "2001:db8::1%1".to_owned()),
+            ("[fe80::1%1]:1", format!("fe80::1%{loopback}")),
+            ("[ff02::1%1]:1", format!("ff02::1%{loopback}")),
+            ("[ff01::1%1]:1", "ff01::1%1".to_owned()),
+            ("[fe80::1%4000000]:1", "fe80::1%4000000".to_owned()),
+        ] {
+            let address: SocketAddr = address.parse().expect("an address");
+            assert_eq!(address_text(address), text);
+        }
+    }
+
+    #[test]
+    fn the_c_library_prints_no_address_in_another_way() {
+        // Runs of zeros are what is printed in different ways: every set of zero groups, with small and
+        // large groups beside them, and with a scope.
+        for (zeros, scope) in (0..256_u32).flat_map(|zeros| [(zeros, 0), (zeros, 1)]) {
+            for first in [0xfe80, 0x2001, 0xff02, 0x0001] {
+                let group = |at: u32| if zeros & 1 << at == 0 { 0x0a0b_u16 << (at % 2) } else { 0 };
+                let mut groups: [u16; 8] = std::array::from_fn(|at| group(at as u32));
+                if groups[0] != 0 {
+                    groups[0] = first;
+                }
+                let address = std::net::SocketAddrV6::new(Ipv6Addr::from(groups), 1, 0, scope).into();
+                let numbers = libc::NI_NUMERICHOST | libc::NI_NUMERICSERV;
+                let (said, _) = dns_lookup::getnameinfo(&address, numbers).expect("a number");
+                assert_eq!(address_text(address), said);
+            }
+        }
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! of our own. It understands exactly one question per datagram and answers with the bytes that
 //! the test gives it.
 
+use std::io::{Read, Write};
 use std::time::Duration;
 
 use super::server::Server;
@@ -15,6 +16,8 @@ pub enum Reply {
     /// A PTR record with this data, however malformed.
     PointerData(Vec<u8>),
     NoSuchName,
+    /// SERVFAIL.
+    Failure,
     Silence,
     /// The same, later.
     After(Duration, Box<Reply>),
@@ -39,12 +42,30 @@ pub fn serve(answer: impl Fn(&str, u16) -> Reply + Send + Sync + 'static) -> Ser
 /// The same at another address.
 pub fn serve_at(address: &str, answer: impl Fn(&str, u16) -> Reply + Send + Sync + 'static) -> Server {
     names_from_dns();
-    Server::udp(address, move |question| {
-        let Some((name, kind, end)) = question_of(question) else {
-            return Vec::new();
-        };
-        reply(&question[..end], answer(&name, kind)).into_iter().collect()
+    Server::udp(address, move |question| answer_to(question, &answer).into_iter().collect())
+}
+
+/// The same to whoever asks by TCP, at the same port (RFC 1035 4.2.2).
+pub fn serve_streams(answer: impl Fn(&str, u16) -> Reply + Send + Sync + 'static) -> Server {
+    Server::tcp("127.0.0.1:53", move |mut client| {
+        let mut length = [0; 2];
+        while client.read_exact(&mut length).is_ok() {
+            let mut question = vec![0; usize::from(u16::from_be_bytes(length))];
+            if client.read_exact(&mut question).is_err() {
+                return;
+            }
+            let Some(bytes) = answer_to(&question, &answer) else { return };
+            let framed = [&(bytes.len() as u16).to_be_bytes()[..], &bytes].concat();
+            if client.write_all(&framed).is_err() {
+                return;
+            }
+        }
     })
+}
+
+fn answer_to(question: &[u8], answer: impl Fn(&str, u16) -> Reply) -> Option<Vec<u8>> {
+    let (name, kind, end) = question_of(question)?;
+    reply(&question[..end], answer(&name, kind))
 }
 
 pub fn names_from_dns() {
@@ -83,6 +104,10 @@ fn reply(question: &[u8], answer: Reply) -> Option<Vec<u8>> {
         }
         Reply::NoSuchName => {
             bytes[3] |= 3;
+            return Some(bytes);
+        }
+        Reply::Failure => {
+            bytes[3] |= 2;
             return Some(bytes);
         }
         Reply::Address(address) => (1, address.to_vec()),
