@@ -35,7 +35,9 @@ fn main() {
 }
 
 fn compare_all() {
-    let report = Report::of(&vectors::all(), &answers_of_workers(), &[Mended::read(MENDED)]);
+    let (answers, mended) = (answers_of_workers(), Mended::read(MENDED));
+    mended.update(&answers);
+    let report = Report::of(&vectors::all(), &answers, &[mended]);
     for line in report.lines() {
         println!("{line}");
     }

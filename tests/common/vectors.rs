@@ -5,8 +5,7 @@
 //! has to agree with it in everything, or stand in a list with the reason and with our own complete
 //! answer. A listed difference that vanishes fails, so that no list grows stale.
 //!
-//! `UPDATE_MENDED=1` rewrites our answers in the last of the lists that were used, for the ids that it
-//! has, no others.
+//! `UPDATE_MENDED=1` rewrites our answers in a list, for the ids that it has, no others.
 #![forbid(unsafe_code)]
 #![allow(dead_code)]
 
@@ -57,11 +56,17 @@ pub fn skipped(why: &str) -> Value {
 /// A directory for a vector. Its path is always of the same length, because columns are counted behind
 /// it.
 pub fn scratch(name: &str) -> PathBuf {
+    scratch_of(name, 64)
+}
+
+/// The same with a length of choice: the recording had a short one, and a line in it would be too long
+/// for the reference with any other.
+pub fn scratch_of(name: &str, length: usize) -> PathBuf {
     let temporary = std::env::temp_dir();
     let base = if temporary.as_os_str().len() > 24 { Path::new("/tmp") } else { &temporary };
     let path = base.join(format!("tcpd-{name}"));
-    let path = format!("{:-<64}", path.display());
-    assert_eq!(path.len(), 64, "{path}");
+    let path = format!("{:-<length$}", path.display());
+    assert_eq!(path.len(), length, "{path}");
     PathBuf::from(path)
 }
 
@@ -200,7 +205,11 @@ impl Mended {
         Mended { path, rows: file.lines().map(row).collect() }
     }
 
-    fn update(&self, answers: &BTreeMap<String, Value>) {
+    /// Writes the list anew, if that was asked for.
+    pub fn update(&self, answers: &BTreeMap<String, Value>) {
+        if std::env::var_os("UPDATE_MENDED").is_none() {
+            return;
+        }
         let mut out = String::new();
         for (id, (number, before)) in &self.rows {
             let answer = answers.get(id).filter(|answer| answer.get("skipped").is_none()).unwrap_or(before);
@@ -241,9 +250,6 @@ impl Report {
             if !vectors.iter().any(|vector| self::id(vector) == id) {
                 report.failed.push(format!("{id}: listed, and there is no such vector"));
             }
-        }
-        if let Some(last) = lists.last().filter(|_| std::env::var_os("UPDATE_MENDED").is_some()) {
-            last.update(answers);
         }
         report
     }
