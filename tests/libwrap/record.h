@@ -30,7 +30,7 @@ struct entry {
     size_t length;
 };
 
-#define RECORD_ROOM ((size_t) 16 << 20)
+#define RECORD_ROOM ((size_t) 2 << 20)
 
 static struct record {
     atomic_size_t length;
