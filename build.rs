@@ -1,4 +1,5 @@
-//! Two gifts to the dynamic linker, which is most of what a connection costs. Both are for a native
+//! Compiles the C part of libwrap, where that is asked for (feature `capi`); and two gifts to the dynamic
+//! linker, which is most of what a connection costs. Both are for a native
 //! build against the GNU C library; where either is not to be had, nothing is changed.
 //!
 //! * The unwinder is linked statically. The standard library asks for libgcc_s.so, whose loading costs
@@ -13,12 +14,23 @@ use std::{env, fs};
 
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
+    #[cfg(feature = "capi")]
+    compile_door();
     let gnu = env::var("CARGO_CFG_TARGET_ENV").is_ok_and(|environment| environment == "gnu");
     let native = env::var("HOST").ok() == env::var("TARGET").ok();
     if gnu && native {
         link_unwinder();
         pack_relocations();
     }
+}
+
+/// The part of libwrap that is C. It ends up in the static library with everything else.
+#[cfg(feature = "capi")]
+fn compile_door() {
+    for file in ["door.c", "tcpd.h"] {
+        println!("cargo::rerun-if-changed=src/libwrap/{file}");
+    }
+    cc::Build::new().file("src/libwrap/door.c").warnings(true).extra_warnings(true).compile("wrapdoor");
 }
 
 fn link_unwinder() {

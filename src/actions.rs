@@ -306,31 +306,73 @@ pub fn banner(directory: &Path, daemon: &[u8]) -> Banner {
     }
 }
 
+/// The descriptor of the client, where there is one, and what may be done to it.
+pub struct Connection<'a> {
+    fd: Option<BorrowedFd<'a>>,
+    banner_until: Option<Instant>,
+}
+
+impl<'a> Connection<'a> {
+    pub fn new(fd: Option<BorrowedFd<'a>>) -> Connection<'a> {
+        Connection { fd, banner_until: None }
+    }
+
+    pub fn linger(&self, seconds: i32) -> io::Result<()> {
+        socket::linger(self.open()?, seconds)
+    }
+
+    pub fn keepalive(&self) -> io::Result<()> {
+        socket::keepalive(self.open()?)
+    }
+
+    /// Whether there is one to hand over.
+    pub fn may_be_handed_over(&self) -> Result<(), OptionFlaw> {
+        if self.fd.is_some() { Ok(()) } else { Err(OptionFlaw::TwistWithoutDescriptor) }
+    }
+
+    /// Hands it over to a command. Returns only if it failed.
+    pub fn hand_over(&self, command: &[u8], environment: Option<&[CString]>) -> Error {
+        let cause = match self.open() {
+            Ok(fd) => process::become_shell(command, fd, environment),
+            Err(cause) => cause,
+        };
+        Error::new("cannot execute", "/bin/sh", cause)
+    }
+
+    /// Shows text to the client, which has ten seconds for all of it.
+    pub fn send(&mut self, text: &[u8]) {
+        let until = *self.banner_until.get_or_insert_with(|| Instant::now() + BANNER_PATIENCE);
+        // A client that does not read misses its banner, nothing else.
+        let _ = self.open().and_then(|fd| socket::write_until(fd, text, until));
+    }
+
+    fn open(&self) -> io::Result<BorrowedFd<'a>> {
+        self.fd.ok_or_else(|| io::Error::from_raw_os_error(BAD_DESCRIPTOR))
+    }
+}
+
+/// EBADF, what the reference gets from a descriptor that is not there.
+const BAD_DESCRIPTOR: i32 = 9;
+
 /// Hands that do.
 pub struct RealHands<'a> {
     pub voice: &'a mut Voice,
-    /// The connection.
-    pub fd: Option<BorrowedFd<'a>>,
+    connection: Connection<'a>,
     /// The environment of all that is executed, once an option changed it.
     pub environment: Option<Vec<CString>>,
     /// The identity to take on before anything else is executed.
     pub ids: Option<(Vec<u8>, Ids)>,
-    banner_until: Option<Instant>,
 }
 
 impl<'a> RealHands<'a> {
     pub fn new(voice: &'a mut Voice, fd: Option<BorrowedFd<'a>>) -> RealHands<'a> {
-        RealHands { voice, fd, environment: None, ids: None, banner_until: None }
+        RealHands { voice, connection: Connection::new(fd), environment: None, ids: None }
     }
 
     fn run(&self, command: &[u8], ignores_hangup: bool) -> io::Result<Ended> {
         let environment = self.environment.as_deref();
         let ids = self.ids.as_ref().map(|(_, ids)| ids);
         Shell { command, environment, ids, ignores_hangup }.run()
-    }
-
-    fn on_socket(&self, deed: impl FnOnce(BorrowedFd<'_>) -> io::Result<()>) -> io::Result<()> {
-        self.fd.map_or_else(|| Err(io::Error::from_raw_os_error(BAD_DESCRIPTOR)), deed)
     }
 
     /// Takes on the identity that was kept, for good.
@@ -343,9 +385,6 @@ impl<'a> RealHands<'a> {
         }
     }
 }
-
-/// EBADF, what the reference gets from a descriptor that is not there.
-const BAD_DESCRIPTOR: i32 = 9;
 
 impl Hands for RealHands<'_> {
     fn log(&mut self, entry: Entry) {
@@ -369,19 +408,12 @@ impl Hands for RealHands<'_> {
     }
 
     fn may_twist(&self) -> Result<(), OptionFlaw> {
-        if self.fd.is_some() { Ok(()) } else { Err(OptionFlaw::TwistWithoutDescriptor) }
+        self.connection.may_be_handed_over()
     }
 
     fn twist(&mut self, command: &[u8]) -> Result<(), Error> {
         self.assume()?;
-        let on = "/bin/sh";
-        match self.fd {
-            Some(fd) => {
-                let cause = process::become_shell(command, fd, self.environment.as_deref());
-                Err(Error::new("cannot execute", on, cause))
-            }
-            None => Err(Error::new("cannot execute", on, io::Error::from_raw_os_error(BAD_DESCRIPTOR))),
-        }
+        Err(self.connection.hand_over(command, self.environment.as_deref()))
     }
 
     fn set_variable(&mut self, name: &[u8], value: &[u8]) -> io::Result<()> {
@@ -399,11 +431,11 @@ impl Hands for RealHands<'_> {
     }
 
     fn linger(&mut self, seconds: i32) -> io::Result<()> {
-        self.on_socket(|fd| socket::linger(fd, seconds))
+        self.connection.linger(seconds)
     }
 
     fn keepalive(&mut self) -> io::Result<()> {
-        self.on_socket(socket::keepalive)
+        self.connection.keepalive()
     }
 
     fn read_banner(&mut self, directory: &Path, daemon: &[u8]) -> Banner {
@@ -411,9 +443,7 @@ impl Hands for RealHands<'_> {
     }
 
     fn send(&mut self, text: &[u8]) {
-        let until = *self.banner_until.get_or_insert_with(|| Instant::now() + BANNER_PATIENCE);
-        // A client that does not read misses its banner, nothing else.
-        let _ = self.on_socket(|fd| socket::write_until(fd, text, until));
+        self.connection.send(text);
     }
 
     fn assume_later(&mut self, identity: &Identity) {

@@ -56,6 +56,13 @@
 //! | | `bin/tcpdcompile.rs` | the compiler: settings, image, status |
 //! | | [`invocation::tcpdchk`] | how was the checker called? |
 //! | | `bin/tcpdchk.rs` | the checker: services, settings, tables, count |
+//! | | `libwrap` | how does a program in C come in? (feature `capi`) |
+//! | | `libwrap::decide` | is the client of its request served? |
+//! | | `libwrap::hands` | what may be done in somebody else's process? |
+//! | | `libwrap::known` | what does its request know, and who finds out the rest? |
+//! | | `libwrap::layout` | what does a request look like in its memory? |
+//! | | `libwrap::program` | what has it set, and what has it put in our place? |
+//! | | `libwrap::texts` | what may it ask about texts? |
 //!
 //! # Where the plan was departed from, and why
 //!
@@ -87,7 +94,16 @@
 //! * **An image in doubt leaves nothing out.** A damaged block ends the leaving out, not the search: what
 //!   was left out before was left out by blocks that were whole.
 //! * **`setenv` does not touch the process.** The environment is kept as a list and given to whatever is
-//!   executed: a lookup thread may still be reading the real one.
+//!   executed: a lookup thread may still be reading the real one. Only libwrap sets it for real, as
+//!   programs expect, and has no such thread.
+//! * **libwrap is several files, one of them in C.** Stable Rust defines no variadic function, no weak
+//!   variable and no longjmp; `libwrap/door.c` has these and decides nothing. `etc/build-libwrap` links
+//!   both into one object and one list of names. A command is not a child but a grandchild there
+//!   ([`sys::unseen`]), and lookups hurry the resolver instead of leaving a thread behind
+//!   ([`sys::resolver`]).
+//! * **Addresses live in the request.** `sock_host` has to leave socket addresses where pointers can find
+//!   them, and there is no field for them; static memory would be shared by all threads. The unused end of
+//!   the `addr` text holds them.
 
 #![warn(
     clippy::unwrap_used,
@@ -112,6 +128,8 @@ pub mod hosts;
 pub mod inquiry;
 pub mod inspect;
 pub mod invocation;
+#[cfg(feature = "capi")]
+pub mod libwrap;
 pub mod listen;
 pub mod logline;
 pub mod lookup;

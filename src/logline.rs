@@ -71,6 +71,12 @@ impl Caller {
     }
 
     /// `[user@]host`, safe to show.
+    pub fn shown(&self) -> Vec<u8> {
+        let mut out = Vec::new();
+        self.print(&mut out);
+        out
+    }
+
     fn print(&self, out: &mut Vec<u8>) {
         if let Some(user) = &self.user {
             escape(user, b"", out);
@@ -269,7 +275,7 @@ pub fn doubts(request: &Request<'_>) -> Vec<Entry> {
 }
 
 /// `FILE, line N: `
-fn context(place: &Place) -> Vec<u8> {
+pub fn context(place: &Place) -> Vec<u8> {
     let mut text = printable(place.file.as_os_str().as_encoded_bytes());
     text.extend_from_slice(format!(", line {}: ", place.line).as_bytes());
     text

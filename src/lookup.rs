@@ -16,24 +16,26 @@ use crate::facts::{
     UserName,
 };
 use crate::rules::grammar;
-use crate::sys::netdb::{self, Reverse, within};
+use crate::sys::netdb::{self, Aside, Here, Reverse, Way};
 use crate::sys::socket::{self, End, Ends};
 use crate::tables::image::{Image, word_list_for};
 use std::cell::Cell;
 use std::ffi::OsStr;
+use std::marker::PhantomData;
 use std::net::SocketAddr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-/// The asker of a live connection.
-pub struct Live<'i> {
+/// The asker of a live connection. `W` is the way that it waits for answers.
+pub struct Live<'i, W = Aside> {
     pub client: Option<SocketAddr>,
     pub server: Option<SocketAddr>,
     /// False: names are never looked up (`resolve never`).
     pub resolves: bool,
     /// The size of each budget.
     pub budget: Duration,
+    way: PhantomData<W>,
     /// What knows which words of a pattern file matter.
     image: Option<&'i Image>,
     netgroups_until: Cell<Option<Instant>>,
@@ -47,14 +49,24 @@ impl<'i> Live<'i> {
             server: ends.1,
             resolves,
             budget,
+            way: PhantomData,
             image: None,
             netgroups_until: Cell::new(None),
             netgroups_stuck: Cell::new(false),
         }
     }
 
+    /// The same, starting no thread: for a process that is somebody else's.
+    pub fn here(self) -> Live<'i, Here> {
+        let Live { client, server, resolves, budget, image, netgroups_until, netgroups_stuck, way: _ } = self;
+        let way = PhantomData;
+        Live { client, server, resolves, budget, way, image, netgroups_until, netgroups_stuck }
+    }
+}
+
+impl<'i, W> Live<'i, W> {
     /// The same, finding the words of pattern files by an image.
-    pub fn by_image(self, image: Option<&'i Image>) -> Live<'i> {
+    pub fn by_image(self, image: Option<&'i Image>) -> Live<'i, W> {
         Live { image, ..self }
     }
 }
@@ -67,16 +79,14 @@ pub fn inet(end: &End) -> Option<SocketAddr> {
     }
 }
 
-/// What is known of an end without asking: its address, and that a local one is called so.
+/// What is known of an end without asking: its address. That of a local one is `localhost`; its name is
+/// unknown, as under the reference.
 pub fn endpoint(end: &End) -> Endpoint {
     match end {
         End::Inet(address, text) => {
             Endpoint::new(Fact::Known(text.clone().into_bytes()), Some(address.port()))
         }
-        End::Local => {
-            let name = b"localhost";
-            Endpoint::new(Fact::Known(name.to_vec()), None).named(Fact::Known(HostName::stated(name)))
-        }
+        End::Local => Endpoint::new(Fact::Known(b"localhost".to_vec()), None),
         End::Unknown => Endpoint::unknown(),
     }
 }
@@ -92,13 +102,17 @@ pub fn transport(ends: &Ends) -> Transport {
 
 /// The name of an address, checked against it.
 pub fn checked_name(address: SocketAddr, budget: Duration, doubts: &mut Vec<NameDoubt>) -> Fact<HostName> {
+    name_by::<Aside>(address, budget, doubts)
+}
+
+fn name_by<W: Way>(address: SocketAddr, budget: Duration, doubts: &mut Vec<NameDoubt>) -> Fact<HostName> {
     let begun = Instant::now();
     let deadline = begun + budget;
     let shown = socket::address_text(address);
     let too_slow = || NameDoubt::TooSlow { address: shown.clone(), spent_ms: millis(begun) };
     // A mapped address has the names of the IPv4 address in it.
     let address = socket::unmapped(address);
-    let name = match within(deadline, move || netdb::reverse(address)) {
+    let name = match W::within(deadline, 1, move || netdb::reverse(address)) {
         Some(Reverse::Name(name)) => name,
         Some(Reverse::Nothing) => return Fact::Unknown,
         None => {
@@ -126,7 +140,8 @@ pub fn checked_name(address: SocketAddr, budget: Duration, doubts: &mut Vec<Name
         return Fact::Paranoid;
     };
     let asked = name.clone();
-    let (canonical, addresses) = match within(deadline, move || netdb::forward(&asked, six)) {
+    // As it is, and once more below the first domain of the search list.
+    let (canonical, addresses) = match W::within(deadline, 2, move || netdb::forward(&asked, six)) {
         Some(Some(found)) => found,
         Some(None) => {
             doubts.push(cannot_verify(text));
@@ -164,14 +179,14 @@ fn millis(begun: Instant) -> u64 {
     u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX)
 }
 
-impl Ask for Live<'_> {
+impl<W: Way> Ask for Live<'_, W> {
     fn name(&self, side: Side, doubts: &mut Vec<NameDoubt>) -> Fact<HostName> {
         let address = match side {
             Side::Client => self.client,
             Side::Server => self.server,
         };
         match address {
-            Some(address) if self.resolves => checked_name(address, self.budget, doubts),
+            Some(address) if self.resolves => name_by::<W>(address, self.budget, doubts),
             _ => Fact::Unknown,
         }
     }
@@ -201,7 +216,7 @@ impl Ask for Live<'_> {
         }
         self.netgroups_until.set(Some(until));
         let (group, host) = (group.to_vec(), host.to_vec());
-        match within(until, move || netdb::in_netgroup(&group, &host)) {
+        match W::within(until, 1, move || netdb::in_netgroup(&group, &host)) {
             Some(true) => Membership::Yes,
             Some(false) => Membership::No,
             None => {

@@ -12,7 +12,7 @@ use crate::rules::{Line, options};
 use crate::sys::file::{Opened, distrust, open};
 use crate::tables::image;
 use std::ffi::OsStr;
-use std::io::Read;
+use std::io::{self, Read};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -164,9 +164,28 @@ pub struct Reading {
     pub refuses: bool,
 }
 
+impl Reading {
+    fn of_defaults() -> Reading {
+        Reading { settings: Settings::default(), problems: Vec::new(), refuses: false }
+    }
+}
+
+/// Reads the usual file for a process that is somebody else's, and may be locked in: where it may not be
+/// opened, all defaults hold.
+pub fn read_if_permitted(caller: u32) -> Reading {
+    match open(Path::new(PATH)) {
+        Err(cause) if cause.kind() == io::ErrorKind::PermissionDenied => Reading::of_defaults(),
+        found => read_found(found, None, caller),
+    }
+}
+
 /// Reads the file that was named, or else the usual one, for a process of user `caller`. The usual one
 /// may be missing; one that was named may not.
 pub fn read(named: Option<&Path>, caller: u32) -> Reading {
+    read_found(open(named.unwrap_or(Path::new(PATH))), named, caller)
+}
+
+fn read_found(found: io::Result<Opened>, named: Option<&Path>, caller: u32) -> Reading {
     let path = named.unwrap_or(Path::new(PATH));
     let file: Arc<Path> = Arc::from(path);
     let untold = |flaw| {
@@ -174,14 +193,12 @@ pub fn read(named: Option<&Path>, caller: u32) -> Reading {
         let problems = vec![Problem::at(place, Weight::Error, What::Setting(flaw))];
         Reading { settings: Settings::default(), problems, refuses: true }
     };
-    let opened = match open(path) {
+    let opened = match found {
         Ok(Opened::Regular(opened, _)) => opened,
         Ok(Opened::Nothing) if named.is_some_and(|path| !path.exists()) => {
             return untold(SettingFlaw::Unreadable("No such file or directory".to_owned()));
         }
-        Ok(Opened::Nothing) => {
-            return Reading { settings: Settings::default(), problems: Vec::new(), refuses: false };
-        }
+        Ok(Opened::Nothing) => return Reading::of_defaults(),
         Err(cause) => return untold(SettingFlaw::Unreadable(reason(&cause))),
     };
     match distrust(&opened, caller) {
@@ -199,7 +216,7 @@ pub fn read(named: Option<&Path>, caller: u32) -> Reading {
 
 /// Reads the text of a file.
 pub fn parse(text: &[u8], file: &Arc<Path>) -> Reading {
-    let mut reading = Reading { settings: Settings::default(), problems: Vec::new(), refuses: false };
+    let mut reading = Reading::of_defaults();
     let mut unknown_keys = false;
     for (number, text) in (1..).zip(text.split(|&byte| byte == b'\n')) {
         let line = Line { text, file, number, joins: &[] };

@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// Which floor a top-level module stands on.
-const FLOORS: [(&str, Floor); 27] = [
+const FLOORS: [(&str, Floor); 28] = [
     ("error", Floor::Above(0)),
     ("facts", Floor::Above(0)),
     ("rules", Floor::Above(1)),
@@ -37,6 +37,7 @@ const FLOORS: [(&str, Floor); 27] = [
     ("explain", Floor::Above(3)),
     ("invocation", Floor::Above(4)),
     ("inquiry", Floor::Above(4)),
+    ("libwrap", Floor::Above(4)),
     ("bin", Floor::Above(4)),
 ];
 
@@ -220,6 +221,10 @@ fn each_crate_stays_in_its_room() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
+/// The parts of libwrap to which C hands its pointers. What is decided and done there is not among them.
+const TOWARDS_C: [&str; 5] =
+    ["libwrap.rs", "libwrap/known.rs", "libwrap/layout.rs", "libwrap/program.rs", "libwrap/texts.rs"];
+
 #[test]
 fn unsafe_is_fenced_and_explained() {
     let fence = "#![forbid(unsafe_code)]";
@@ -227,7 +232,7 @@ fn unsafe_is_fenced_and_explained() {
     for source in &sources() {
         // lib.rs would forbid it to all, and one bin names the symbol `main`.
         let open = ["lib.rs", "sys.rs", "bin/tcpd.rs"].contains(&source.path.as_str());
-        let sys = source.path.starts_with("sys/");
+        let sys = source.path.starts_with("sys/") || TOWARDS_C.contains(&source.path.as_str());
         assert!(open || sys || source.raw.contains(fence), "src/{} lacks {fence}", source.path);
         let lines: Vec<&str> = source.raw.lines().collect();
         for found in block.find_iter(&source.code) {
@@ -238,10 +243,10 @@ fn unsafe_is_fenced_and_explained() {
     }
 }
 
-/// A `// SAFETY:` stands above the statement that the line belongs to.
+/// A `// SAFETY:`, or a `# Safety` in its documentation, stands above the statement that the line belongs to.
 fn is_explained(lines: &[&str], number: usize) -> bool {
     for line in lines[..number].iter().rev().map(|line| line.trim()) {
-        if line.starts_with("// SAFETY:") {
+        if line.starts_with("// SAFETY:") || line == "/// # Safety" {
             return true;
         }
         let ends = line.is_empty() || (!line.starts_with("//") && line.ends_with([';', '}', '{']));

@@ -3,16 +3,18 @@
 //! Names go through getnameinfo(3) and getaddrinfo(3), so that the system's own configuration keeps
 //! its say. These calls may block for as long as the resolver pleases; [`within`] runs one of them on a
 //! thread of its own and stops waiting at a deadline. A thread that is left behind ends with the
-//! process image, at the latest when the server is executed.
+//! process image, at the latest when the server is executed. In a process that is somebody else's, no
+//! thread is started, and the resolver is told to hurry ([`Here`]).
 
+use super::resolver;
 use crate::error::reason;
 use dns_lookup::{AddrInfoHints, getaddrinfo, getnameinfo};
 use nix::unistd::{Gid, Group, User, getgrouplist};
 use std::ffi::{CString, c_char, c_int};
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::mpsc::{RecvTimeoutError, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 /// Does `work` on another thread and waits for it until `deadline`; None if that passed first. Where no
@@ -38,6 +40,43 @@ pub fn within<T: Send + 'static>(
             Ok(()) => None,
             Err(panic) => std::panic::resume_unwind(panic),
         },
+    }
+}
+
+/// Where a question is put that may take its time.
+pub trait Way {
+    /// Does `work`, which puts at most `questions` questions to name servers; None if the deadline passed
+    /// first.
+    fn within<T: Send + 'static>(
+        deadline: Instant,
+        questions: u32,
+        work: impl Fn() -> T + Send + Sync + 'static,
+    ) -> Option<T>;
+}
+
+/// On a thread of its own, which is left behind at the deadline.
+pub struct Aside;
+
+impl Way for Aside {
+    fn within<T: Send + 'static>(
+        deadline: Instant,
+        _: u32,
+        work: impl Fn() -> T + Send + Sync + 'static,
+    ) -> Option<T> {
+        within(deadline, work)
+    }
+}
+
+/// In the thread that asks, with a resolver in a hurry.
+pub struct Here;
+
+impl Way for Here {
+    fn within<T: Send + 'static>(
+        deadline: Instant,
+        questions: u32,
+        work: impl Fn() -> T + Send + Sync + 'static,
+    ) -> Option<T> {
+        resolver::hurried(deadline, questions, work)
     }
 }
 
@@ -118,19 +157,24 @@ unsafe extern "C" {
     ) -> c_int;
 }
 
+/// innetgr(3) is not thread-safe.
+static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+
 /// Whether a netgroup holds a host, in this machine's NIS domain if it has one.
 pub fn in_netgroup(group: &[u8], host: &[u8]) -> bool {
     let (Ok(group), Ok(host)) = (CString::new(group), CString::new(host)) else { return false };
     let domain = nis_domain();
     let domain = domain.as_ref().map_or(std::ptr::null(), |name| name.as_ptr());
+    let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     // SAFETY: all pointers are NUL-terminated strings that outlive the call, or null, which innetgr(3)
-    // takes for "any". The function is not thread-safe: its only caller asks again only after an answer.
+    // takes for "any". No two threads of ours are in it at a time.
     unsafe { innetgr(group.as_ptr(), host.as_ptr(), std::ptr::null(), domain) == 1 }
 }
 
 /// Whether a netgroup holds anybody.
 pub fn netgroup_exists(group: &[u8]) -> bool {
     let Ok(group) = CString::new(group) else { return false };
+    let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     // SAFETY: as above; three times "any" is in every netgroup that has a member.
     unsafe { innetgr(group.as_ptr(), std::ptr::null(), std::ptr::null(), std::ptr::null()) == 1 }
 }

@@ -100,20 +100,36 @@ pub(super) fn pointers(strings: &[CString]) -> Vec<*const c_char> {
     strings.iter().map(|string| string.as_ptr()).chain([std::ptr::null()]).collect()
 }
 
+/// All that a child needs to become the shell of a command, made before it is started.
+pub(super) struct Prepared<'a> {
+    arguments: Vec<*const c_char>,
+    environment: Option<Vec<*const c_char>>,
+    ids: Option<(&'a Ids, Vec<Gid>)>,
+    /// What the arguments point to; it stays where it is when this is moved.
+    _strings: [CString; 3],
+}
+
 impl Shell<'_> {
+    pub(super) fn prepare(&self) -> io::Result<Prepared<'_>> {
+        let strings = shell_arguments(self.command)?;
+        Ok(Prepared {
+            arguments: pointers(&strings),
+            environment: self.environment.map(pointers),
+            ids: self.ids.filter(|ids| !ids.are_ours()).map(|ids| (ids, ids.gids())),
+            _strings: strings,
+        })
+    }
+
     /// Runs the command and waits for its shell. A trailing `&` is the shell's business.
     pub fn run(&self) -> io::Result<Ended> {
-        let arguments = shell_arguments(self.command)?;
-        let arguments = pointers(&arguments);
-        let environment = self.environment.map(pointers);
+        let prepared = self.prepare()?;
         let null = open("/dev/null", OFlag::O_RDWR | OFlag::O_CLOEXEC, Mode::empty())?;
-        let ids = self.ids.filter(|ids| !ids.are_ours()).map(|ids| (ids, ids.gids()));
         let reported = signals::ChildrenReported::new();
         // SAFETY: the child makes async-signal-safe calls only, on memory made above, and then
         // executes the shell or leaves by _exit.
         match unsafe { fork() }? {
             ForkResult::Child => {
-                let _ = self.start(&arguments, environment.as_deref(), null.as_fd(), ids.as_ref());
+                let _ = self.start(&prepared, null.as_fd());
                 leave(NOT_RUN)
             }
             ForkResult::Parent { child } => {
@@ -125,13 +141,7 @@ impl Shell<'_> {
     }
 
     /// In the child: descriptors, identity, shell. Returns only if something failed.
-    fn start(
-        &self,
-        arguments: &[*const c_char],
-        environment: Option<&[*const c_char]>,
-        null: BorrowedFd<'_>,
-        ids: Option<&(&Ids, Vec<Gid>)>,
-    ) -> nix::Result<()> {
+    pub(super) fn start(&self, prepared: &Prepared<'_>, null: BorrowedFd<'_>) -> nix::Result<()> {
         dup2_stdin(null)?;
         dup2_stdout(null)?;
         dup2_stderr(null)?;
@@ -139,14 +149,14 @@ impl Shell<'_> {
         if self.ignores_hangup {
             signals::ignore_hangup();
         }
-        if let Some((ids, groups)) = ids {
+        if let Some((ids, groups)) = &prepared.ids {
             ids.take_on(groups)?;
         }
-        // SAFETY: both arrays end in a null pointer, and the strings they point to live in `run`; the
-        // environment of this process is such an array, too.
+        // SAFETY: both arrays end in a null pointer, and the strings they point to live as long as they
+        // do, in `prepared` and in `self`; the environment of this process is such an array, too.
         unsafe {
-            let environment = environment.map_or(environ, <[_]>::as_ptr);
-            libc::execve(SHELL.as_ptr(), arguments.as_ptr(), environment);
+            let environment = prepared.environment.as_deref().map_or(environ, <[_]>::as_ptr);
+            libc::execve(SHELL.as_ptr(), prepared.arguments.as_ptr(), environment);
         }
         Err(Errno::last())
     }
@@ -154,7 +164,7 @@ impl Shell<'_> {
 
 /// One waitpid(2): the process, or None if none has ended (`flags`) or there is none. It is called
 /// directly because nix knows no child that died of a realtime signal.
-fn wait_once(pid: i32, flags: i32) -> nix::Result<Option<(i32, Ended)>> {
+pub(super) fn wait_once(pid: i32, flags: i32) -> nix::Result<Option<(i32, Ended)>> {
     let mut status = 0;
     // SAFETY: `status` is a plain number that outlives the call.
     let ended = Errno::result(unsafe { libc::waitpid(pid, &raw mut status, flags) })?;
@@ -288,7 +298,7 @@ pub fn holds_root() -> bool {
     getresuid().map_or(true, |is| [is.real, is.effective, is.saved].contains(&Uid::from_raw(0)))
 }
 
-fn close_from(first: u32) -> nix::Result<()> {
+pub(super) fn close_from(first: u32) -> nix::Result<()> {
     close_between(first, u32::MAX)
 }
 

@@ -42,6 +42,56 @@ impl Drop for ChildrenReported {
     }
 }
 
+/// SIGCHLD at its default from here on, in a child that waits for children of its own.
+/// Async-signal-safe.
+pub(super) fn report_children() {
+    let default = SigAction::new(SigHandler::SigDfl, SaFlags::empty(), SigSet::empty());
+    // SAFETY: the default disposition runs no code of ours.
+    let _ = unsafe { sigaction(Signal::SIGCHLD, &default) };
+}
+
+/// All signals held back in this thread, and in children that it starts. Dropped, the mask is as it was.
+pub(super) struct Held(Option<SigSet>);
+
+impl Held {
+    pub(super) fn all() -> Held {
+        let mut before = SigSet::empty();
+        let held = sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::all()), Some(&mut before));
+        Held(held.is_ok().then_some(before))
+    }
+
+    /// Gives the mask back in a child that executes a program next, when no handler is left that could
+    /// run in it. Async-signal-safe.
+    pub(super) fn let_go_in_child(&self) {
+        for signal in 1..=libc::SIGRTMAX() {
+            // SAFETY: all zeros is a valid value of this plain struct: the default disposition, no flags.
+            let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
+            // SAFETY: null asks for no change; the kernel fills `action`. Numbers that may not be asked
+            // about answer with an error.
+            let known = unsafe { libc::sigaction(signal, std::ptr::null(), &raw mut action) } == 0;
+            if known && action.sa_sigaction != libc::SIG_IGN && action.sa_sigaction != libc::SIG_DFL {
+                action.sa_sigaction = libc::SIG_DFL;
+                action.sa_flags = 0;
+                // SAFETY: the default disposition runs no code of anybody's.
+                unsafe { libc::sigaction(signal, &raw const action, std::ptr::null_mut()) };
+            }
+        }
+        self.give_back();
+    }
+
+    fn give_back(&self) {
+        if let Some(before) = &self.0 {
+            let _ = sigprocmask(SigmaskHow::SIG_SETMASK, Some(before), None);
+        }
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.give_back();
+    }
+}
+
 /// Does `write` with SIGPIPE held back; the one it raises is consumed.
 pub fn without_sigpipe<T>(write: impl FnOnce() -> T) -> T {
     let pipe: SigSet = [Signal::SIGPIPE].into_iter().collect();

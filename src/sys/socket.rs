@@ -11,6 +11,7 @@ use nix::sys::socket::{
     AddressFamily, Backlog, MsgFlags, SockFlag, SockType, SockaddrLike, SockaddrStorage, UnixAddr, bind,
     connect, getpeername, getsockname, getsockopt, listen, recv, recvmsg, send, setsockopt, socket, sockopt,
 };
+use std::ffi::c_void;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
@@ -65,6 +66,52 @@ fn end(address: &SockaddrStorage) -> End {
         Some(AddressFamily::Unix) => End::Local,
         _ => End::Unknown,
     }
+}
+
+/// What a C program has as a `struct sockaddr`; as many bytes as its family says are read.
+///
+/// # Safety
+/// `address` is null or points to such a struct, whole for its family.
+pub unsafe fn end_at(address: *const c_void) -> End {
+    // SAFETY: as promised; every one of them begins with the family.
+    let family = match unsafe { address.cast::<libc::sa_family_t>().as_ref() } {
+        Some(family) => i32::from(*family),
+        None => return End::Unknown,
+    };
+    let length = match family {
+        libc::AF_INET => size_of::<libc::sockaddr_in>(),
+        libc::AF_INET6 => size_of::<libc::sockaddr_in6>(),
+        libc::AF_UNIX => return End::Local,
+        _ => return End::Unknown,
+    };
+    // SAFETY: so many bytes are there, as promised.
+    let whole = unsafe {
+        SockaddrStorage::from_raw(address.cast(), Some(libc::socklen_t::try_from(length).unwrap_or(0)))
+    };
+    whole.as_ref().map_or(End::Unknown, end)
+}
+
+/// Longest address that [`for_c`] gives: one of IPv6, bytes.
+pub const FOR_C: usize = size_of::<libc::sockaddr_in6>();
+
+/// An end as a C program wants it: the bytes of a `struct sockaddr`, of which only the family counts for
+/// a local one.
+pub fn for_c(end: &End) -> Option<[u8; FOR_C]> {
+    let mut bytes = [0; FOR_C];
+    let address = match end {
+        End::Inet(address, _) => SockaddrStorage::from(*address),
+        End::Local => {
+            let family = libc::sa_family_t::try_from(libc::AF_UNIX).unwrap_or(0).to_ne_bytes();
+            bytes.iter_mut().zip(family).for_each(|(byte, of)| *byte = of);
+            return Some(bytes);
+        }
+        End::Unknown => return None,
+    };
+    let length = usize::try_from(address.len()).unwrap_or(0).min(FOR_C);
+    // SAFETY: the address has so many bytes, all of them set; they are copied.
+    let from = unsafe { std::slice::from_raw_parts(address.as_ptr().cast::<u8>(), length) };
+    bytes.iter_mut().zip(from).for_each(|(byte, of)| *byte = *of);
+    Some(bytes)
 }
 
 /// An address as getnameinfo(3) prints it, with the scope of a link-local one.
@@ -406,6 +453,24 @@ mod tests {
         assert!(!is_source_routed(&[1, 1, 1, 1]) && !is_source_routed(&[]));
         assert!(!is_source_routed(&[7, 11, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0]));
         assert!(!is_source_routed(&[0, 0x83]), "nothing follows the end of the list");
+    }
+
+    #[test]
+    fn addresses_go_through_c_and_back() {
+        for text in ["192.0.2.7:25", "[2001:db8::7]:113", "[fe80::1%3]:9", "[::ffff:192.0.2.7]:1"] {
+            let address: SocketAddr = text.parse().expect("an address");
+            let bytes = for_c(&End::Inet(address, address_text(address))).expect("bytes");
+            // SAFETY: the bytes are a whole address.
+            match unsafe { end_at(bytes.as_ptr().cast()) } {
+                End::Inet(back, _) => assert_eq!(back, address),
+                other => panic!("{other:?}"),
+            }
+        }
+        let local = for_c(&End::Local).expect("bytes");
+        // SAFETY: its family is all that is read.
+        assert!(matches!(unsafe { end_at(local.as_ptr().cast()) }, End::Local));
+        // SAFETY: null is no address.
+        assert!(matches!(unsafe { end_at(std::ptr::null()) }, End::Unknown));
     }
 
     #[test]
