@@ -5,7 +5,8 @@
 //!
 //! * *layout*: the header, as C and as C++, and the names that the library has;
 //! * *vectors*: every recorded question, see tests/common/vectors.rs;
-//! * *abuse*: what no program should do, and what no program should notice;
+//! * *abuse*: what no program should do;
+//! * *unnoticed*: what no program should notice;
 //! * *lasting*: a million calls, and eight threads.
 //!
 //! Valgrind has a look at them when `TCPD_REAL=1` is set; what is left out says so.
@@ -27,7 +28,7 @@ use answers::{Round, Watch};
 use library::{Build, compile, has, is_the_reference, program};
 use std::ffi::OsString;
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use vectors::{MENDED, Mended, Report};
@@ -143,5 +144,116 @@ fn vectors_memcheck() {
     if is_watched("vectors_memcheck") {
         let program = program("vectors.c", Build::Shared);
         compare_vectors(&Round { label: "memcheck", program, watch: Watch::Memcheck });
+    }
+}
+
+// ------------------------------------------------------------------------------------------ checks
+
+/// A directory for a program's files, gone with it.
+struct Scratch(PathBuf);
+
+impl Scratch {
+    fn new(label: &str) -> Scratch {
+        let path = PathBuf::from(format!("/tmp/tcpd-libwrap-{label}-{}", std::process::id()));
+        std::fs::create_dir_all(&path).expect("a directory");
+        Scratch(path)
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// Runs a program to its end; it must find all well.
+fn run(label: &str, program: &Path, command: &mut Command) {
+    let said = command.env("ASAN_OPTIONS", "detect_leaks=0").output().expect("starts");
+    std::fs::remove_file(program).expect("removes");
+    let (output, errors) = (String::from_utf8_lossy(&said.stdout), String::from_utf8_lossy(&said.stderr));
+    for line in output.lines() {
+        say(&format!("{label}: {line}"));
+    }
+    assert!(said.status.success(), "{label}: {}\n{output}\n{errors}", said.status);
+}
+
+/// A program as the last word of a command that watches it.
+fn watched(watch: &[&str], program: &Path) -> Command {
+    let Some((watcher, words)) = watch.split_first() else { return Command::new(program) };
+    let mut command = Command::new(watcher);
+    command.args(words).arg(program);
+    command
+}
+
+/// Runs a program with a list of checks.
+fn check(source: &str, build: Build, watch: &[&str]) {
+    let label = format!("{}-{build:?}-{}", source.trim_end_matches(".c"), watch.len());
+    let (program, scratch) = (program(source, build), Scratch::new(&label));
+    let mut command = watched(watch, &program);
+    command.arg(&scratch.0);
+    if is_the_reference() {
+        command.arg("reference");
+    }
+    run(&label, &program, &mut command);
+}
+
+const MEMCHECK: [&str; 4] = ["valgrind", "-q", "--tool=memcheck", "--error-exitcode=99"];
+
+#[test]
+fn abuse() {
+    check("abuse.c", Build::Shared, &[]);
+}
+
+#[test]
+fn abuse_sanitized() {
+    if !library::can_sanitize() {
+        return skip("abuse_sanitized", "the compiler has no sanitizers here");
+    }
+    check("abuse.c", Build::Sanitized, &[]);
+}
+
+#[test]
+fn abuse_memcheck() {
+    if is_watched("abuse_memcheck") {
+        check("abuse.c", Build::Shared, &MEMCHECK);
+    }
+}
+
+#[test]
+fn unnoticed() {
+    check("unnoticed.c", Build::Shared, &[]);
+}
+
+// ----------------------------------------------------------------------------------------- lasting
+
+#[test]
+fn a_million_calls() {
+    let (program, scratch) = (program("lasting.c", Build::Shared), Scratch::new("calls"));
+    run("lasting", &program, Command::new(&program).arg("calls").arg(&scratch.0).arg("1000000"));
+}
+
+/// The reference was not made for threads.
+fn threads(label: &str, build: Build, watch: &[&str], seconds: u32) {
+    if is_the_reference() {
+        return skip(label, "only ours promises it");
+    }
+    let (program, scratch) = (program("lasting.c", build), Scratch::new(label));
+    let mut command = watched(watch, &program);
+    command.arg("threads").arg(&scratch.0).arg(seconds.to_string());
+    run(label, &program, &mut command);
+}
+
+#[test]
+fn eight_threads() {
+    threads("threads", Build::Shared, &[], 10);
+}
+
+/// With the library inside: only there it has names, by which what is no race can be told.
+#[test]
+fn eight_threads_helgrind() {
+    if is_watched("eight_threads_helgrind") {
+        let names = format!("--suppressions={}/helgrind.supp", library::SOURCES);
+        let watch = ["valgrind", "-q", "--tool=helgrind", "--error-exitcode=99", &names];
+        threads("helgrind", Build::Static, &watch, 5);
     }
 }

@@ -213,9 +213,21 @@ impl Mended {
         let mut out = String::new();
         for (id, (number, before)) in &self.rows {
             let answer = answers.get(id).filter(|answer| answer.get("skipped").is_none()).unwrap_or(before);
-            out.push_str(&format!("{id}\t{number}\t{answer}\n"));
+            out.push_str(&format!("{id}\t{number}\t{}\n", sorted(answer)));
         }
         std::fs::write(self.path, out).expect("the list of differences");
+    }
+}
+
+/// With fields in the order of their names, so that a list changes only where answers do.
+fn sorted(value: &Value) -> Value {
+    match value {
+        Value::Array(items) => items.iter().map(sorted).collect(),
+        Value::Object(fields) => {
+            let by_name: BTreeMap<_, _> = fields.iter().map(|(name, value)| (name, sorted(value))).collect();
+            by_name.into_iter().map(|(name, value)| (name.clone(), value)).collect()
+        }
+        other => other.clone(),
     }
 }
 

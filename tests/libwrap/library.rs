@@ -46,7 +46,7 @@ pub fn is_the_reference() -> bool {
 }
 
 /// How a program is built.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Build {
     /// Against the shared library.
     Shared,

@@ -40,7 +40,7 @@ static struct record {
 /* The process in which a command is a twist; in its children it is a spawn or an aclexec. */
 static pid_t record_owner;
 
-static void record_open(void)
+static inline void record_open(void)
 {
     record = mmap(NULL, RECORD_ROOM, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     if (record == MAP_FAILED) {
@@ -49,12 +49,12 @@ static void record_open(void)
     }
 }
 
-static size_t record_size(size_t length)
+static inline size_t record_size(size_t length)
 {
     return (sizeof(struct entry) + length + 1 + 7) & ~(size_t) 7;
 }
 
-static void note(const char *kind, int number, const char *text)
+static inline void note(const char *kind, int number, const char *text)
 {
     struct entry entry = { .kind = "", .number = number, .length = strlen(text) };
     size_t size = record_size(entry.length), at;
@@ -69,18 +69,18 @@ static void note(const char *kind, int number, const char *text)
 }
 
 /* The entry behind this one, or the first; NULL at the end. */
-static const struct entry *record_next(const struct entry *entry)
+static inline const struct entry *record_next(const struct entry *entry)
 {
     const char *at = entry ? (const char *) entry + record_size(entry->length) : record->room;
     return (size_t) (at - record->room) < record->length ? (const struct entry *) (const void *) at : NULL;
 }
 
-static const char *record_text(const struct entry *entry)
+static inline const char *record_text(const struct entry *entry)
 {
     return (const char *) (entry + 1);
 }
 
-static void record_line(int priority, const char *format, va_list arguments)
+static inline void record_line(int priority, const char *format, va_list arguments)
 {
     int before = errno;
     char *line = NULL;
@@ -129,7 +129,7 @@ unsigned int sleep(unsigned int seconds)
 }
 
 /* Only the child of a spawn ignores SIGHUP, in the reference as in ours. */
-static void record_command(char *const *words)
+static inline void record_command(char *const *words)
 {
     struct sigaction hangup;
     const char *kind = "twist";
