@@ -17,7 +17,7 @@ use wrap::settings::{self, KEYS, Settings};
 use wrap::tables::TextTable;
 use wrap::verdict::{Access, Decision, Tables, decide};
 
-const PAGES: [&str; 9] = [
+const PAGES: [&str; 10] = [
     "tcpd.8",
     "tcpdchk.8",
     "tcpdcompile.8",
@@ -27,6 +27,7 @@ const PAGES: [&str; 9] = [
     "tcpd.conf.5",
     "hosts_access.5",
     "hosts_options.5",
+    "hosts_access.3",
 ];
 
 fn root() -> &'static Path {
@@ -86,6 +87,33 @@ fn every_key_has_its_entry_and_stands_in_the_example_with_its_default() {
     assert_eq!(as_it_is.settings, Settings::default());
     // The one default that depends on the transport.
     assert_eq!(Settings { refuse_delay: None, ..live.settings }, Settings::default());
+}
+
+/// What programs may know of the library is what its page explains and its header declares.
+#[test]
+fn every_name_of_the_library_has_its_entry_and_its_declaration() {
+    let map = text("src/libwrap/libwrap.map");
+    let (_, names) = map.split_once("global:").expect("a list");
+    let (names, _) = names.split_once("local:").expect("its end");
+    let names: BTreeSet<_> = names.split(';').map(|name| name.trim().to_owned()).collect();
+    let names: BTreeSet<_> = names.into_iter().filter(|name| !name.is_empty()).collect();
+    assert!(names.len() > 30, "{names:?}");
+
+    let page = page("hosts_access.3");
+    let entry = Regex::new(r"(?m)^\.It (?:Fn|Va) (.*)$").expect("a pattern");
+    let (entries, _) = page.split_once(".Sh THE PROGRAM'S OWN").expect("a section behind the entries");
+    let explained = entry
+        .captures_iter(entries)
+        .flat_map(|found| found[1].replace("Fn ", "").split(" , ").map(str::to_owned).collect::<Vec<_>>());
+    assert_eq!(explained.collect::<BTreeSet<_>>(), names);
+
+    let header = text("src/libwrap/tcpd.h");
+    let word = |name: &str| Regex::new(&format!(r"\b{name}\b")).expect("a pattern");
+    // The one whose type would need <setjmp.h>.
+    for name in names.iter().filter(|name| *name != "tcpd_buf") {
+        let declared = header.lines().any(|line| line.starts_with("extern ") && word(name).is_match(line));
+        assert!(declared, "tcpd.h does not declare {name}");
+    }
 }
 
 #[test]

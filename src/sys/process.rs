@@ -7,7 +7,7 @@
 use super::environment::environ;
 use super::signals;
 use nix::errno::Errno;
-use nix::fcntl::{FcntlArg, OFlag, fcntl, open};
+use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl, open};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::stat::{Mode, umask};
 use nix::unistd::{
@@ -141,10 +141,8 @@ impl Shell<'_> {
     }
 
     /// In the child: descriptors, identity, shell. Returns only if something failed.
-    pub(super) fn start(&self, prepared: &Prepared<'_>, null: BorrowedFd<'_>) -> nix::Result<()> {
-        dup2_stdin(null)?;
-        dup2_stdout(null)?;
-        dup2_stderr(null)?;
+    pub(super) fn start(&self, prepared: &Prepared<'_>, null: BorrowedFd<'_>) -> io::Result<()> {
+        onto_standard(null)?;
         close_from(3)?;
         if self.ignores_hangup {
             signals::ignore_hangup();
@@ -158,7 +156,7 @@ impl Shell<'_> {
             let environment = prepared.environment.as_deref().map_or(environ, <[_]>::as_ptr);
             libc::execve(SHELL.as_ptr(), prepared.arguments.as_ptr(), environment);
         }
-        Err(Errno::last())
+        Err(io::Error::last_os_error())
     }
 }
 
@@ -321,6 +319,9 @@ pub fn become_shell(command: &[u8], fd: BorrowedFd<'_>, environment: Option<&[CS
     let become_it = || -> io::Result<()> {
         let arguments = shell_arguments(command)?;
         onto_standard(fd)?;
+        if fd.as_raw_fd() > 2 {
+            fcntl(fd, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC))?;
+        }
         match environment {
             Some(environment) => execve(SHELL, &arguments, environment)?,
             None => execv(SHELL, &arguments)?,
@@ -333,11 +334,15 @@ pub fn become_shell(command: &[u8], fd: BorrowedFd<'_>, environment: Option<&[CS
     }
 }
 
-/// Puts a descriptor on 0, 1 and 2.
+/// Puts a descriptor on 0, 1 and 2, for a program that is executed next: one that is there already is
+/// not closed then. Async-signal-safe.
 pub fn onto_standard(fd: BorrowedFd<'_>) -> io::Result<()> {
     dup2_stdin(fd)?;
     dup2_stdout(fd)?;
     dup2_stderr(fd)?;
+    if fd.as_raw_fd() <= 2 {
+        fcntl(fd, FcntlArg::F_SETFD(FdFlag::empty()))?;
+    }
     Ok(())
 }
 

@@ -29,7 +29,7 @@ impl Shell<'_> {
         let report = Shared::new()?;
         let held = signals::Held::all();
         // SAFETY: the child makes async-signal-safe calls only, on memory made above, and leaves by _exit.
-        match unsafe { fork_without_signal() }? {
+        match unsafe { fork_watcher() }? {
             0 => {
                 report.keep(watch(null.as_fd(), || {
                     held.let_go_in_child();
@@ -41,7 +41,8 @@ impl Shell<'_> {
                 drop(held);
                 loop {
                     match wait_once(watcher, libc::__WALL) {
-                        Ok(Some(_)) => return report.found(),
+                        // ECHILD: somebody else has seen it end.
+                        Ok(Some(_)) | Err(Errno::ECHILD) => return report.found(),
                         Ok(None) | Err(Errno::EINTR) => {}
                         Err(error) => return Err(error.into()),
                     }
@@ -58,7 +59,7 @@ fn watch(null: BorrowedFd<'_>, become_shell: impl FnOnce()) -> io::Result<Ended>
     onto_standard(null)?;
     signals::report_children();
     // SAFETY: as for the watcher.
-    match unsafe { fork_as_ever() }? {
+    match unsafe { fork_with(libc::SIGCHLD) }? {
         0 => {
             become_shell();
             leave(NOT_RUN)
@@ -70,24 +71,27 @@ fn watch(null: BorrowedFd<'_>, become_shell: impl FnOnce()) -> io::Result<Ended>
     }
 }
 
-/// fork(2) without what the C library does beside it, and without a signal at the child's end.
+/// fork(2) without what the C library does beside it, and with this signal at the child's end, or none.
 ///
 /// # Safety
 /// The child may make async-signal-safe calls only.
-unsafe fn fork_without_signal() -> nix::Result<i32> {
+unsafe fn fork_with(signal: i32) -> nix::Result<i32> {
     // SAFETY: a null stack is ours, copied; the flags ask for nothing to be shared.
-    let child = Errno::result(unsafe { libc::syscall(libc::SYS_clone, 0, 0, 0, 0, 0) })?;
+    let child = Errno::result(unsafe { libc::syscall(libc::SYS_clone, signal, 0, 0, 0, 0) })?;
     Ok(i32::try_from(child).unwrap_or(-1))
 }
 
-/// The same with SIGCHLD at its end.
+/// A watcher. Emulators know children with a signal only; then the program may hear of it.
 ///
 /// # Safety
 /// The child may make async-signal-safe calls only.
-unsafe fn fork_as_ever() -> nix::Result<i32> {
-    // SAFETY: as above.
-    let child = Errno::result(unsafe { libc::syscall(libc::SYS_clone, libc::SIGCHLD, 0, 0, 0, 0) })?;
-    Ok(i32::try_from(child).unwrap_or(-1))
+unsafe fn fork_watcher() -> nix::Result<i32> {
+    // SAFETY: promised by the caller.
+    match unsafe { fork_with(0) } {
+        // SAFETY: promised by the caller.
+        Err(Errno::EINVAL) => unsafe { fork_with(libc::SIGCHLD) },
+        other => other,
+    }
 }
 
 /// What a watcher leaves behind: which of the three, and its number or numbers.
