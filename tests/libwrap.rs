@@ -5,6 +5,7 @@
 //!
 //! * *layout*: the header, as C and as C++, and the names that the library has;
 //! * *vectors*: every recorded question, see tests/common/vectors.rs;
+//! * *uses*: what real programs do;
 //! * *abuse*: what no program should do;
 //! * *unnoticed*: what no program should notice;
 //! * *lasting*: a million calls, and eight threads.
@@ -217,6 +218,11 @@ fn abuse_memcheck() {
     if is_watched("abuse_memcheck") {
         check("abuse.c", Build::Shared, &MEMCHECK);
     }
+}
+
+#[test]
+fn uses() {
+    check("uses.c", Build::Shared, &[]);
 }
 
 #[test]

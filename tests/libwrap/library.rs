@@ -9,6 +9,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 pub const SOURCES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/libwrap");
@@ -57,14 +58,6 @@ pub enum Build {
 }
 
 impl Build {
-    fn name(self) -> &'static str {
-        match self {
-            Build::Shared => "shared",
-            Build::Static => "static",
-            Build::Sanitized => "sanitized",
-        }
-    }
-
     fn flags(self) -> &'static [&'static str] {
         match self {
             Build::Shared | Build::Static => &["-O1"],
@@ -73,14 +66,16 @@ impl Build {
     }
 }
 
+/// A file that nobody else has: tests run side by side.
+fn own_file(name: &str) -> PathBuf {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}-{}-{number}", std::process::id()))
+}
+
 /// Compiles a program of tests/libwrap and links it.
 pub fn program(source: &str, build: Build) -> PathBuf {
-    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!(
-        "{}-{}-{}",
-        source.replace('.', "-"),
-        build.name(),
-        std::process::id()
-    ));
+    let target = own_file(source.trim_end_matches(".c"));
     let mut words: Vec<OsString> = build.flags().iter().map(OsString::from).collect();
     words.extend(["-pthread".into(), "-o".into(), target.clone().into(), "-x".into(), "c".into()]);
     words.extend([Path::new(SOURCES).join(source).into(), "-x".into(), "none".into()]);
@@ -116,7 +111,7 @@ pub fn compile(compiler: &str, words: &[OsString]) -> Result<(), String> {
 
 /// Whether the compiler can build programs that watch their memory, and such programs run here.
 pub fn can_sanitize() -> bool {
-    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("can-{}", std::process::id()));
+    let target = own_file("can");
     let source = target.with_extension("c");
     std::fs::write(&source, "int main(void) { return 0; }\n").expect("writes");
     let mut words: Vec<OsString> = Build::Sanitized.flags().iter().map(OsString::from).collect();

@@ -25,7 +25,7 @@ extern char **environ;
 
 /* One thing that was noted; its text follows. */
 struct entry {
-    char kind[12];
+    char kind[16];
     int number;
     size_t length;
 };
@@ -63,7 +63,7 @@ static inline void note(const char *kind, int number, const char *text)
     at = atomic_fetch_add(&record->length, size);
     if (at + size > RECORD_ROOM - sizeof *record)
         abort();
-    strncpy(entry.kind, kind, sizeof entry.kind - 1);
+    snprintf(entry.kind, sizeof entry.kind, "%s", kind);
     memcpy(record->room + at, &entry, sizeof entry);
     memcpy(record->room + at + sizeof entry, text, entry.length + 1);
 }
