@@ -82,7 +82,8 @@ pub trait Hands {
 pub fn settle(tables: &mut Tables<'_>, request: &Request<'_>, hands: &mut dyn Hands) -> Outcome {
     loop {
         let decision = decide(tables, request);
-        for entry in decision.remarks.iter().flat_map(logline::problem) {
+        let remarks = decision.remarks.iter().filter(|remark| !is_of_its_rule(&decision, remark));
+        for entry in remarks.flat_map(logline::problem) {
             hands.log(entry);
         }
         match carry_out(&decision, request, hands) {
@@ -91,6 +92,11 @@ pub fn settle(tables: &mut Tables<'_>, request: &Request<'_>, hands: &mut dyn Ha
             Went::NotThisRule => hands.forget_identity(),
         }
     }
+}
+
+/// Whether a remark is about the options of the rule that decides: it is made when that has matched.
+fn is_of_its_rule(decision: &Decision, remark: &Problem) -> bool {
+    matches!((&decision.because, &remark.what), (Because::Rule(..), What::Option(_)))
 }
 
 /// What carrying out a plan came to.
@@ -110,6 +116,10 @@ pub fn carry_out(decision: &Decision, request: &Request<'_>, hands: &mut dyn Han
     };
     if let Some(place) = place {
         hands.matched(place);
+    }
+    let remarks = decision.remarks.iter().filter(|remark| is_of_its_rule(decision, remark));
+    for entry in remarks.flat_map(logline::problem) {
+        hands.log(entry);
     }
     let mut acting = Acting { decision, place, request, hands };
     for step in &decision.plan {

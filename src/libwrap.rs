@@ -213,8 +213,8 @@ unsafe extern "C" fn wrap_process_options(options: *const c_char, request: *mut 
     unsafe { with_request(request, DENY, obey) }
 }
 
-/// Looks for IP options on the connection: most are taken off; a source route leaves the request in
-/// doubt, so that it is refused.
+/// Looks for IP options on the connection: most are taken off; with a source route the request is refused
+/// from then on.
 ///
 /// # Safety
 /// `request` is null or points to a request.
@@ -244,7 +244,10 @@ pub unsafe extern "C" fn shell_cmd(command: *const c_char) {
 /// `request` is null or points to a request.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn refuse(request: *mut RequestInfo) {
-    let log = |request| {
+    let log = |request: Theirs| {
+        if request.is_logged_as_refused() {
+            return;
+        }
         program::say(&Entry::new(Level::Deny, Line::Refused(known::caller(request)).print()));
     };
     // SAFETY: promised by the caller.

@@ -26,7 +26,6 @@ use std::path::PathBuf;
 pub fn is_served(theirs: Theirs) -> bool {
     let may_end = program::count_call();
     if theirs.is_in_doubt() {
-        program::say(&Entry::new(Level::Err, "error: the request is in doubt: access denied"));
         return false;
     }
     let reading = settings::read_if_permitted(process::caller());
@@ -132,7 +131,7 @@ pub fn fix_options(theirs: Theirs) {
     if socket::is_source_routed(&options) {
         program::say(&Entry::new(Level::Warning, Line::SourceRoute { user, host }.print()));
         socket::shut(fd);
-        theirs.leave_in_doubt();
+        theirs.leave_refused();
         return;
     }
     program::say(&Entry::new(Level::Notice, Line::IpOptions { user, host, options }.print()));

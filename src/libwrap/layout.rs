@@ -198,6 +198,17 @@ pub fn borrowed(fd: c_int) -> Option<BorrowedFd<'static>> {
     (fd >= 0).then(|| unsafe { BorrowedFd::borrow_raw(fd) })
 }
 
+/// What the `config` field says, which no program uses: an address that none can have.
+#[derive(Clone, Copy)]
+pub enum Mark {
+    Doubt,
+    Refused,
+}
+
+impl Mark {
+    const ALL: [Mark; 2] = [Mark::Doubt, Mark::Refused];
+}
+
 /// A request, in the program's memory.
 #[derive(Clone, Copy)]
 pub struct Theirs(NonNull<RequestInfo>);
@@ -321,15 +332,32 @@ impl Theirs {
         sink.is_some()
     }
 
-    /// Something about it was not understood: it is refused, whatever the rules say. The mark is an
-    /// address that no program can have, in a field that none uses.
+    /// Something about it was not understood, and the log has been told: it is refused, whatever the
+    /// rules say.
     pub fn leave_in_doubt(self) {
-        // SAFETY: the request is there.
-        unsafe { (*self.as_ptr()).config = program::mark_of_doubt() };
+        self.mark(Mark::Doubt);
+    }
+
+    /// It is refused, and the log has it already.
+    pub fn leave_refused(self) {
+        self.mark(Mark::Refused);
     }
 
     pub fn is_in_doubt(self) -> bool {
+        Mark::ALL.into_iter().any(|mark| self.has(mark))
+    }
+
+    pub fn is_logged_as_refused(self) -> bool {
+        self.has(Mark::Refused)
+    }
+
+    fn mark(self, mark: Mark) {
         // SAFETY: the request is there.
-        unsafe { (*self.as_ptr()).config == program::mark_of_doubt() }
+        unsafe { (*self.as_ptr()).config = program::address_of(mark) };
+    }
+
+    fn has(self, mark: Mark) -> bool {
+        // SAFETY: the request is there.
+        unsafe { (*self.as_ptr()).config == program::address_of(mark) }
     }
 }

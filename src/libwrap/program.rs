@@ -4,7 +4,7 @@
 //! linker sees to it that both mean the same. They are read and written as atomics, so that threads that
 //! decide at the same time see one value or the other.
 
-use super::layout::{HostInfo, RequestInfo, Theirs};
+use super::layout::{HostInfo, Mark, RequestInfo, Theirs};
 use crate::error::Place;
 use crate::facts::Side;
 use crate::logline::{Entry, Level, printable};
@@ -198,9 +198,13 @@ pub fn text_unknown() -> *mut c_char {
     &raw mut unknown
 }
 
-/// An address that no program has.
-pub fn mark_of_doubt() -> *mut c_void {
-    (&raw const wrap_deny_default).cast_mut().cast()
+/// An address of our own for each mark.
+pub fn address_of(mark: Mark) -> *mut c_void {
+    let own = match mark {
+        Mark::Doubt => &raw const wrap_allow_default,
+        Mark::Refused => &raw const wrap_deny_default,
+    };
+    own.cast_mut().cast()
 }
 
 /// Runs a command by shell_cmd(), ours or the program's own.

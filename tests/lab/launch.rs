@@ -120,13 +120,18 @@ fn text_of(thread: std::thread::JoinHandle<Vec<u8>>) -> String {
 
 /// Debian's openbsd-inetd with these lines of configuration.
 pub fn inetd(lab: &Lab, lines: &str) -> Running {
+    inetd_with(lab, &[], lines)
+}
+
+/// The same, with more options.
+pub fn inetd_with(lab: &Lab, options: &[&str], lines: &str) -> Running {
     super::need("/usr/sbin/inetd", "openbsd-inetd");
     let services = "ftp 21/tcp\nssh 22/tcp\nsmtp 25/tcp\ndomain 53/udp\ntftp 69/udp\n\
         finger 79/tcp\nauth 113/tcp\n";
     super::write("/etc/services", services);
     super::write(&format!("{SCRATCH}/inetd.conf"), lines);
     let mut command = Command::new("/usr/sbin/inetd");
-    command.arg("-i").arg(format!("{SCRATCH}/inetd.conf"));
+    command.arg("-i").args(options).arg(format!("{SCRATCH}/inetd.conf"));
     command.env_clear().env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
     let running = Running::start(command.stdin(Stdio::null()));
     for line in lines.lines() {

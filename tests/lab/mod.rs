@@ -24,6 +24,8 @@ macro_rules! open_lab {
 }
 
 pub mod launch;
+#[macro_use]
+pub mod library;
 pub mod nameserver;
 pub mod place;
 pub mod server;
@@ -65,14 +67,9 @@ fn as_at_a_terminal() {
 impl Lab {
     /// The lab, or nothing when the real suite was not asked for.
     pub fn open() -> Option<Lab> {
-        if std::env::var_os("TCPD_REAL").is_none_or(|value| value != "1") {
-            say_skipped();
+        if !is_wanted() {
             return None;
         }
-        assert!(
-            nix::unistd::geteuid().is_root(),
-            "TCPD_REAL=1 needs root: mount and network namespaces are made"
-        );
         as_at_a_terminal();
         let tcpd = subject();
         let probe = probe();
@@ -84,6 +81,11 @@ impl Lab {
         let lab = Lab { syslogd: Syslogd::listen("/dev/log"), place };
         lab.rules("", "");
         Some(lab)
+    }
+
+    /// The processes of this lab that go by this name, youngest last.
+    pub fn processes(&self, name: &str) -> Vec<u32> {
+        self.place.inmates_called(name)
     }
 
     /// Writes the two tables; empty text is an empty file.
@@ -133,6 +135,19 @@ impl Drop for Lab {
     fn drop(&mut self) {
         self.place.kill_everybody();
     }
+}
+
+/// Was the real suite asked for? If not, says so.
+pub fn is_wanted() -> bool {
+    if std::env::var_os("TCPD_REAL").is_none_or(|value| value != "1") {
+        say_skipped();
+        return false;
+    }
+    assert!(
+        nix::unistd::geteuid().is_root(),
+        "TCPD_REAL=1 needs root: mount and network namespaces are made"
+    );
+    true
 }
 
 /// Tries `done` for up to twenty seconds.

@@ -59,6 +59,16 @@ impl Place {
         }
     }
 
+    pub fn inmates_called(&self, name: &str) -> Vec<u32> {
+        let called = |pid: &u32| {
+            fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|comm| comm.trim_end() == name)
+        };
+        let mut pids: Vec<u32> =
+            self.inmates().iter().map(|pid| pid.as_raw() as u32).filter(called).collect();
+        pids.sort_unstable();
+        pids
+    }
+
     fn inmates(&self) -> Vec<Pid> {
         let mut found = Vec::new();
         for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
@@ -116,7 +126,8 @@ fn private_dev() {
     bind("/run/dev", "/dev");
 }
 
-fn bind(from: &str, to: &str) {
+/// Puts a file or a directory in the place of another.
+pub fn bind(from: &str, to: &str) {
     let nothing = None::<&str>;
     mount(Some(from), to, nothing, MsFlags::MS_BIND | MsFlags::MS_REC, nothing)
         .unwrap_or_else(|error| panic!("{from} at {to}: {error}"));

@@ -3,7 +3,8 @@
 //! `tests/data/cli.jsonl` holds the recorded calls: files, arguments, `/etc/hosts`, and what came out
 //! where diagnostics go where the manual of the original says (`*_as_designed`). Where ours differs on
 //! purpose, `tests/mended-cli.tsv` has a line `id<TAB>reason<TAB>our own stdout, stderr, exit as JSON`,
-//! only those that differ; a difference that is listed but no longer there fails.
+//! only those that differ; a difference that is listed but no longer there fails. `library::tools` makes
+//! the same calls of other programs.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -15,29 +16,43 @@ use serde_json::{Map, Value, json};
 use crate::lab::{install, launch, set_mode, write};
 
 const RECORDED: &str = include_str!("../data/cli.jsonl");
-const MENDED: &str = include_str!("../mended-cli.tsv");
 /// Like the directory of the recording, it and what is above it are writable by root alone.
 const DIRECTORY: &str = "/run/tw-cli/d";
 
+/// How many calls of each tool there are at least.
+pub const TOOLS: [(&str, usize); 2] = [("tcpdmatch", 91), ("tcpdchk", 133)];
+
+/// Where diagnostics go: as the original's manual says, or as it was installed.
+#[derive(Clone, Copy, PartialEq)]
+pub enum Form {
+    AsDesigned,
+    AsInstalled,
+}
+
 #[test]
 fn tcpdmatch_as_recorded() {
-    as_recorded("tcpdmatch", env!("CARGO_BIN_EXE_tcpdmatch"), 91);
+    ours(TOOLS[0], env!("CARGO_BIN_EXE_tcpdmatch"));
 }
 
 #[test]
 fn tcpdchk_as_recorded() {
-    as_recorded("tcpdchk", env!("CARGO_BIN_EXE_tcpdchk"), 133);
+    ours(TOOLS[1], env!("CARGO_BIN_EXE_tcpdchk"));
 }
 
-fn as_recorded(tool: &str, program: &str, least: usize) {
+fn ours((tool, least): (&str, usize), program: &str) {
     let bytes = fs::read(program).unwrap();
     let _lab = open_lab!();
+    install(&format!("/usr/sbin/{tool}"), &bytes, 0o755);
+    let mended = Mended::read("mended-cli.tsv", include_str!("../mended-cli.tsv"));
+    expect_as_recorded(tool, least, Form::AsDesigned, &mended);
+}
+
+/// Makes all calls of the tool that the lab has in `/usr/sbin`.
+pub fn expect_as_recorded(tool: &str, least: usize, form: Form, mended: &Mended) {
     let path = format!("/usr/sbin/{tool}");
-    install(&path, &bytes, 0o755);
     write("/etc/inetd.conf", "# nothing\n");
     // As in the recording, a name may have several lines in /etc/hosts.
     write("/etc/host.conf", "multi on\n");
-    let mended = mended();
     let (mut count, mut wrong) = (0, Vec::new());
     for line in RECORDED.lines() {
         let call: Value = serde_json::from_str(line).unwrap();
@@ -46,16 +61,16 @@ fn as_recorded(tool: &str, program: &str, least: usize) {
         }
         let id = call["id"].as_str().unwrap();
         let seen = replay(&path, tool, &call);
-        let recorded = json!({
-            "stdout": call["stdout_as_designed"],
-            "stderr": call["stderr_as_designed"],
-            "exit": call["exit_as_designed"],
-        });
+        let said = |key: &str| match form {
+            Form::AsDesigned => call[format!("{key}_as_designed")].clone(),
+            Form::AsInstalled => call[key].clone(),
+        };
+        let recorded = json!({ "stdout": said("stdout"), "stderr": said("stderr"), "exit": said("exit") });
         let mut expected = recorded.clone();
-        if let Some(ours) = mended.get(id) {
+        if let Some(ours) = mended.answers.get(id) {
             expected.as_object_mut().unwrap().extend(ours.clone());
             if seen == recorded {
-                wrong.push(format!("{id}: listed in mended-cli.tsv, but agrees with the recording"));
+                wrong.push(format!("{id}: listed in {}, but agrees with the recording", mended.list));
             }
         }
         for (key, value) in expected.as_object().unwrap() {
@@ -95,13 +110,23 @@ fn replay(path: &str, tool: &str, call: &Value) -> Value {
     json!({ "stdout": general(stdout), "stderr": general(stderr), "exit": exit })
 }
 
-/// Our own answers, by call.
-fn mended() -> BTreeMap<&'static str, Map<String, Value>> {
-    let entry = |line: &'static str| {
-        let mut fields = line.split('\t');
-        let (id, reason, ours) = (fields.next()?, fields.next()?, fields.next()?);
-        assert!(reason.starts_with('M'), "{id}: {reason} is no reason");
-        Some((id, serde_json::from_str(ours).unwrap_or_else(|error| panic!("{id}: {error}"))))
-    };
-    MENDED.lines().map(|line| entry(line).unwrap_or_else(|| panic!("no entry: {line}"))).collect()
+/// Answers that differ on purpose, by call.
+#[derive(Default)]
+pub struct Mended {
+    list: &'static str,
+    answers: BTreeMap<&'static str, Map<String, Value>>,
+}
+
+impl Mended {
+    pub fn read(list: &'static str, text: &'static str) -> Mended {
+        let entry = |line: &'static str| {
+            let mut fields = line.split('\t');
+            let (id, reason, ours) = (fields.next()?, fields.next()?, fields.next()?);
+            assert!(reason.starts_with('M'), "{list}: {id}: {reason} is no reason");
+            Some((id, serde_json::from_str(ours).unwrap_or_else(|error| panic!("{id}: {error}"))))
+        };
+        let lines =
+            text.lines().map(|line| entry(line).unwrap_or_else(|| panic!("{list}: no entry: {line}")));
+        Mended { list, answers: lines.collect() }
+    }
 }

@@ -7,7 +7,7 @@ use crate::lab::launch::{inetd, run};
 use crate::lab::{self, Lab, SCRATCH};
 
 /// A user of the lab only, and a host key and a user key made for this test.
-fn furnish_ssh() {
+pub fn furnish_ssh() {
     for (program, package) in [
         ("/usr/sbin/sshd", "openssh-server"),
         ("/usr/bin/ssh", "openssh-client"),
@@ -37,9 +37,14 @@ fn furnish_ssh() {
 }
 
 fn ssh(command: &str) -> (i32, String, String) {
+    ssh_from("127.0.0.1", command)
+}
+
+/// Logs in from an address of the lab and runs a command: exit status, standard output and error.
+pub fn ssh_from(address: &str, command: &str) -> (i32, String, String) {
     let key = format!("{SCRATCH}/userkey");
     let mut ssh = Command::new("/usr/bin/ssh");
-    ssh.args(["-F", "/dev/null", "-i", &key, "-o", "BatchMode=yes"]);
+    ssh.args(["-F", "/dev/null", "-b", address, "-i", &key, "-o", "BatchMode=yes"]);
     ssh.args(["-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null"]);
     ssh.args(["-o", "ConnectTimeout=20", "visitor@127.0.0.1", command]);
     run(&mut ssh)

@@ -5,6 +5,7 @@
 //! only when `TCPD_REAL=1` is set; `packages.txt` beside this file names the Debian packages.
 //! `TCPD_BINARY=/path` runs the same tests against another program; with `TCPD_ORIGINAL=1` the
 //! recorded scenarios are then compared with what the original did, without our amendments.
+//! `LIBWRAP_DIR=/path` and `LIBWRAP_ORIGINAL=1` do the same for the library (see `lab::library`).
 
 #[macro_use]
 #[path = "../lab/mod.rs"]
@@ -17,6 +18,7 @@ mod compiled;
 mod ident;
 mod identity;
 mod inheritance;
+mod library;
 mod listen;
 mod logins;
 mod names;

@@ -13,7 +13,7 @@ use crate::lab::{self, Lab, Outcome, Running, SCRATCH, Visit};
 /// The budget for a client's names is 5 s; on a busy machine the answer is there before this.
 const BOUND: Duration = Duration::from_secs(8);
 
-fn dnsmasq(lab: &Lab) -> Running {
+pub fn dnsmasq(lab: &Lab) -> Running {
     lab::need("/usr/sbin/dnsmasq", "dnsmasq-base");
     names_from_dns();
     let configuration = "listen-address=127.0.0.1\nbind-interfaces\nno-hosts\nno-resolv\n\

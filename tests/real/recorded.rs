@@ -3,7 +3,8 @@
 //! `tests/data/e2e.jsonl` holds the recorded scenarios. Where ours differs on purpose,
 //! `tests/mended-e2e.tsv` has a line `id<TAB>reason<TAB>our own fields as JSON`; a difference that
 //! is listed but no longer there fails, so the list cannot rot. Fields inside `daemon_saw` are
-//! replaced one by one, all other fields as a whole.
+//! replaced one by one, all other fields as a whole. `library::recorded` plays the same scenarios with
+//! another program.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, UdpSocket};
@@ -16,32 +17,74 @@ use crate::lab::server::{Questions, Server, ident, ident_says};
 use crate::lab::{self, Lab, Line, Outcome, SCRATCH, Visit};
 
 const RECORDED: &str = include_str!("../data/e2e.jsonl");
-const MENDED: &str = include_str!("../mended-e2e.tsv");
 const PARTS: usize = 4;
 
 #[test]
 fn first_quarter() {
-    quarter(0);
+    quarter_of_ours(0);
 }
 
 #[test]
 fn second_quarter() {
-    quarter(1);
+    quarter_of_ours(1);
 }
 
 #[test]
 fn third_quarter() {
-    quarter(2);
+    quarter_of_ours(2);
 }
 
 #[test]
 fn last_quarter() {
-    quarter(3);
+    quarter_of_ours(3);
 }
 
-fn quarter(part: usize) {
+fn quarter_of_ours(part: usize) {
     let lab = open_lab!();
-    let mended = mended();
+    let expected = if lab::is_the_original() { Expected::original() } else { Expected::ours() };
+    quarter(&lab, part, &expected);
+}
+
+/// What the wrapper in the lab is expected to do.
+pub struct Expected {
+    amendments: BTreeMap<&'static str, Amendment>,
+    /// M19: nobody is held for the original's five seconds.
+    prompt: bool,
+}
+
+/// A line of a list: what is seen in place of what was recorded.
+struct Amendment {
+    list: &'static str,
+    fields: Value,
+    /// What would be expected if this line were not there: nothing new, or the line of another list.
+    otherwise: Value,
+}
+
+impl Expected {
+    /// All as recorded.
+    pub fn original() -> Expected {
+        Expected { amendments: BTreeMap::new(), prompt: false }
+    }
+
+    /// As recorded, but for what our wrapper mends.
+    pub fn ours() -> Expected {
+        let mut ours = Expected { amendments: BTreeMap::new(), prompt: true };
+        ours.but("mended-e2e.tsv", include_str!("../mended-e2e.tsv"));
+        ours
+    }
+
+    /// The lines of one more list, each in place of an earlier one.
+    pub fn but(&mut self, list: &'static str, text: &'static str) {
+        for (id, fields) in read_list(list, text) {
+            let earlier = self.amendments.remove(id).map(|amendment| amendment.fields);
+            let amendment = Amendment { list, fields, otherwise: earlier.unwrap_or(json!({})) };
+            self.amendments.insert(id, amendment);
+        }
+    }
+}
+
+/// Plays a quarter of the scenarios with the wrapper at `/usr/sbin/tcpd`.
+pub fn quarter(lab: &Lab, part: usize, expected: &Expected) {
     let mut wrong = Vec::new();
     let mut count = 0;
     for (index, line) in RECORDED.lines().enumerate() {
@@ -50,9 +93,9 @@ fn quarter(part: usize) {
         }
         let scenario: Value = serde_json::from_str(line).unwrap();
         let id = scenario["id"].as_str().unwrap();
-        let (seen, took) = replay(&lab, &scenario);
-        wrong.extend(complaints(&scenario, &seen, mended.get(id)));
-        if !lab::is_the_original() && took > bound(&scenario) {
+        let (seen, took) = replay(lab, &scenario);
+        wrong.extend(complaints(&scenario, &seen, expected.amendments.get(id)));
+        if expected.prompt && took > bound(&scenario) {
             wrong.push(format!("{id}: took {took:?}"));
         }
         count += 1;
@@ -70,15 +113,15 @@ fn bound(scenario: &Value) -> Duration {
     }
 }
 
-fn complaints(scenario: &Value, seen: &Value, mended: Option<&Value>) -> Vec<String> {
+fn complaints(scenario: &Value, seen: &Value, amendment: Option<&Amendment>) -> Vec<String> {
     let id = scenario["id"].as_str().unwrap();
-    let recorded = of_interest(scenario);
-    let mut expected = recorded.clone();
-    let mended = mended.filter(|_| !lab::is_the_original());
-    if let Some(ours) = mended {
-        amend(&mut expected, ours);
-        if *seen == recorded {
-            return vec![format!("{id}: listed in mended-e2e.tsv, but agrees with the recording")];
+    let mut expected = of_interest(scenario);
+    if let Some(Amendment { list, fields, otherwise }) = amendment {
+        let mut unlisted = expected.clone();
+        amend(&mut unlisted, otherwise);
+        amend(&mut expected, fields);
+        if *seen == unlisted {
+            return vec![format!("{id}: listed in {list}, but there is no difference")];
         }
     }
     let different =
@@ -116,18 +159,18 @@ fn amend(expected: &mut Value, ours: &Value) {
     }
 }
 
-fn mended() -> BTreeMap<&'static str, Value> {
-    let mut list = BTreeMap::new();
-    for line in MENDED.lines().filter(|line| !line.starts_with('#')) {
+fn read_list(list: &str, text: &'static str) -> BTreeMap<&'static str, Value> {
+    let mut lines = BTreeMap::new();
+    for line in text.lines().filter(|line| !line.starts_with('#')) {
         let fields: Vec<&str> = line.split('\t').collect();
-        let [id, reason, ours] = fields[..] else {
-            panic!("mended-e2e.tsv: three fields expected: {line:?}");
+        let [id, reason, fields] = fields[..] else {
+            panic!("{list}: three fields expected: {line:?}");
         };
-        assert!(reason.starts_with('M'), "mended-e2e.tsv: {line:?}");
-        let ours = serde_json::from_str(ours).unwrap_or_else(|error| panic!("{id}: {error}"));
-        assert!(list.insert(id, ours).is_none(), "{id} is listed twice");
+        assert!(reason.starts_with('M'), "{list}: {line:?}");
+        let fields = serde_json::from_str(fields).unwrap_or_else(|error| panic!("{id}: {error}"));
+        assert!(lines.insert(id, fields).is_none(), "{list}: {id} is listed twice");
     }
-    list
+    lines
 }
 
 /// Plays one scenario; the answer has the shape of the recording.
