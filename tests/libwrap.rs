@@ -26,7 +26,7 @@ mod library;
 mod symbols;
 
 use answers::{Round, Watch};
-use library::{Build, compile, has, is_the_reference, program};
+use library::{Build, compile, has, is_the_original, program};
 use std::ffi::OsString;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -101,11 +101,8 @@ fn library_has_these_names_and_no_others() {
 fn compare_vectors(round: &Round) {
     let vectors = vectors::all();
     let answers = round.answers(&vectors);
-    let lists = if is_the_reference() {
-        Vec::new()
-    } else {
-        vec![Mended::read(MENDED), Mended::read(MENDED_LIBWRAP)]
-    };
+    let lists =
+        if is_the_original() { Vec::new() } else { vec![Mended::read(MENDED), Mended::read(MENDED_LIBWRAP)] };
     if let Some(last) = lists.last().filter(|_| round.label == "shared") {
         last.update(&answers);
     }
@@ -192,7 +189,7 @@ fn check(source: &str, build: Build, watch: &[&str]) {
     let (program, scratch) = (program(source, build), Scratch::new(&label));
     let mut command = watched(watch, &program);
     command.arg(&scratch.0);
-    if is_the_reference() {
+    if is_the_original() {
         command.arg("reference");
     }
     run(&label, &program, &mut command);
@@ -240,7 +237,7 @@ fn a_million_calls() {
 
 /// The reference was not made for threads.
 fn threads(label: &str, build: Build, watch: &[&str], seconds: u32) {
-    if is_the_reference() {
+    if is_the_original() {
         return skip(label, "only ours promises it");
     }
     let (program, scratch) = (program("lasting.c", build), Scratch::new(label));

@@ -86,9 +86,9 @@ struct Scene {
 
 impl Scene {
     fn enter() -> Scene {
-        let built = library();
+        let built = lab::library::under_test::directory();
         let ours = fs::read(built.join("libwrap.so.0")).expect("the library that was just built");
-        let program = compiled(&built);
+        let program = compiled(built);
         let reference = reference();
         let mut remarks = common::machine() + "\n";
         if reference.is_none() {
@@ -203,19 +203,6 @@ fn precise(ours: &[f64], reference: &[f64]) -> String {
         spread if spread.median < 0.1 => format!("{spread:.4}"),
         _ => relative(ours, reference),
     }
-}
-
-/// Our library: built, or where LIBWRAP_DIR says.
-fn library() -> PathBuf {
-    if let Some(directory) = std::env::var_os("LIBWRAP_DIR") {
-        return PathBuf::from(directory);
-    }
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join("libwrap");
-    let said = Command::new(root.join("etc/build-libwrap")).arg(&directory).current_dir(root).output();
-    let said = said.expect("etc/build-libwrap");
-    assert!(said.status.success(), "etc/build-libwrap: {}", String::from_utf8_lossy(&said.stderr));
-    directory
 }
 
 /// The program, linked with whichever library it finds.

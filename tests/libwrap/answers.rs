@@ -7,7 +7,7 @@
 #![forbid(unsafe_code)]
 
 use crate::lab::place::{overlay, tmpfs};
-use crate::library::{SOURCES, is_the_reference};
+use crate::library::{SOURCES, is_the_original};
 use crate::vectors::{self, Seen, id, number, text};
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
@@ -80,7 +80,7 @@ impl Round {
                 vectors::skipped(PRIVATE)
             } else {
                 let name = format!("{}-{}-{index}", self.label, std::process::id());
-                let dir = vectors::scratch_of(&name, if is_the_reference() { 48 } else { 64 });
+                let dir = vectors::scratch_of(&name, if is_the_original() { 48 } else { 64 });
                 let answer = asking.ask(vector, &dir);
                 vectors::clear_away(&dir);
                 answer
@@ -101,8 +101,12 @@ impl Round {
         if has_own_etc {
             command.arg(NETGROUPS);
         }
+        command.env_clear();
+        if self.watch == Watch::Memcheck && !is_the_original() {
+            // The reference would remember it.
+            command.env("WARM_UP", "1");
+        }
         let mut child = command
-            .env_clear()
             .env("PATH", "/usr/bin:/bin")
             .env("ASAN_OPTIONS", options)
             .stdin(Stdio::piped())

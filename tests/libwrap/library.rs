@@ -1,50 +1,19 @@
-//! The library under test, and programs linked to it: where is it, and how are they compiled?
+//! Programs linked to the library under test: how are they compiled?
 //!
-//! `etc/build-libwrap` makes it, once for all tests of a run. `LIBWRAP_DIR=/dir` names a directory with
-//! another one (libwrap.so.0, libwrap.so, libwrap.a, tcpd.h); with `LIBWRAP_REFERENCE=1` that is TCP
-//! Wrapper's own, from which only what was recorded of it is expected.
+//! Which library that is says tests/common/library.rs; here its directory needs libwrap.so, libwrap.a and
+//! tcpd.h, too. With `LIBWRAP_ORIGINAL=1` it is TCP Wrapper's own, from which only what was recorded of it
+//! is expected.
 #![forbid(unsafe_code)]
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-const ROOT: &str = env!("CARGO_MANIFEST_DIR");
+pub use crate::lab::library::is_the_original;
+pub use crate::lab::library::under_test::directory;
+
 pub const SOURCES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/libwrap");
-
-/// The directory that it is in.
-pub fn directory() -> &'static Path {
-    static DIRECTORY: OnceLock<PathBuf> = OnceLock::new();
-    DIRECTORY.get_or_init(|| {
-        let directory = match std::env::var_os("LIBWRAP_DIR") {
-            Some(directory) => PathBuf::from(directory),
-            None => build(),
-        };
-        for file in ["libwrap.so.0", "libwrap.so", "libwrap.a", "tcpd.h"] {
-            assert!(directory.join(file).exists(), "{} has no {file}", directory.display());
-        }
-        directory
-    })
-}
-
-fn build() -> PathBuf {
-    let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join("libwrap");
-    let said = Command::new(Path::new(ROOT).join("etc/build-libwrap"))
-        .arg(&directory)
-        .current_dir(ROOT)
-        .stdin(Stdio::null())
-        .output()
-        .expect("etc/build-libwrap");
-    assert!(said.status.success(), "etc/build-libwrap: {}", String::from_utf8_lossy(&said.stderr));
-    directory
-}
-
-/// Whether the library under test is TCP Wrapper's own.
-pub fn is_the_reference() -> bool {
-    std::env::var_os("LIBWRAP_REFERENCE").is_some_and(|value| value == "1")
-}
 
 /// How a program is built.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,7 +56,7 @@ pub fn program(source: &str, build: Build) -> PathBuf {
         }
         Build::Static => {
             words.push(directory().join("libwrap.a").into());
-            if is_the_reference() {
+            if is_the_original() {
                 words.push("-lnsl".into());
             }
         }

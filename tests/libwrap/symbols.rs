@@ -5,7 +5,7 @@
 //! does not.
 #![forbid(unsafe_code)]
 
-use crate::library::{SOURCES, directory, is_the_reference, said};
+use crate::library::{SOURCES, directory, is_the_original, said};
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -17,7 +17,7 @@ pub fn compare() {
     let listed = listed();
     assert_eq!(names(&["-D", "-S", "--defined-only"], &shared), listed, "libwrap.so.0");
     let mut inside = names(&["-g", "-S", "--defined-only"], &archive);
-    if is_the_reference() {
+    if is_the_original() {
         inside.remove("aclexec_matched");
     }
     assert_eq!(inside, listed, "libwrap.a");
@@ -62,7 +62,7 @@ fn needs(shared: &Path) {
     };
     assert_eq!(values("SONAME"), ["libwrap.so.0"]);
     let mut needed = values("NEEDED");
-    needed.retain(|name| !name.starts_with("ld-linux") && !(is_the_reference() && name == "libnsl.so.2"));
+    needed.retain(|name| !name.starts_with("ld-linux") && !(is_the_original() && name == "libnsl.so.2"));
     assert_eq!(needed, ["libc.so.6"]);
     assert!(!dynamic.contains("TEXTREL"), "{dynamic}");
 }

@@ -7,6 +7,7 @@
  * them; each runs in a process of its own. What was seen comes on standard output, a line
  * `kind number hex` for each thing, and a line `end` behind them. `netgroup` is written to the file
  * that is named on the command line: which file the C library reads is for the caller to arrange.
+ * With WARM_UP in the environment, a first decision is made before there is any case.
  */
 #define _GNU_SOURCE
 #include "record.h"
@@ -239,6 +240,22 @@ static char *unhex(const char *text)
     return bytes;
 }
 
+/* A decision in this process, which all others begin as: a tool that translates a program as it goes
+ * (valgrind) would do that anew for each of them. */
+static void warm_up(void)
+{
+    char name[] = "/tmp/tcpd-warm-XXXXXX";
+    int file = mkstemp(name), before = resident;
+    static const char rules[] = "x: a.b [::1] 10.0.0.0/8 @g /nowhere LOCAL: deny\nALL EXCEPT y: j@*b.c .d 1.\n";
+    if (file < 0 || write(file, rules, sizeof rules - 1) < 0)
+        give_up(name);
+    hosts_allow_table = hosts_deny_table = name;
+    hosts_ctl("in.testd", "host.example.com", "192.0.2.7", "joe");
+    close(file);
+    unlink(name);
+    resident = before;
+}
+
 int main(int count, char **words)
 {
     char *line = NULL;
@@ -246,6 +263,8 @@ int main(int count, char **words)
     /* Whoever started this may have had it ignored, and it tells commands apart. */
     signal(SIGHUP, SIG_DFL);
     record_open();
+    if (getenv("WARM_UP"))
+        warm_up();
     while (getline(&line, &room, stdin) > 0) {
         char *value;
         int key = 0;
