@@ -112,7 +112,7 @@ static const struct { const char *address; int granted; } callers[] = {
 #define CALLERS (sizeof callers / sizeof *callers)
 /* After so many calls, whatever is kept has been kept. */
 #define WARM_UP 10000
-#define FEW_PAGES 16
+#define FEW_PAGES 8
 
 static long pages_in_memory(void)
 {
