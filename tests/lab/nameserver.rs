@@ -33,8 +33,13 @@ impl Reply {
 /// Serves the lab's port 53 and makes it the place where names come from. `answer` gets the name
 /// in lower case and the type (1 = A, 12 = PTR, 28 = AAAA).
 pub fn serve(answer: impl Fn(&str, u16) -> Reply + Send + Sync + 'static) -> Server {
+    serve_at("127.0.0.1:53", answer)
+}
+
+/// The same at another address.
+pub fn serve_at(address: &str, answer: impl Fn(&str, u16) -> Reply + Send + Sync + 'static) -> Server {
     names_from_dns();
-    Server::udp("127.0.0.1:53", move |question| {
+    Server::udp(address, move |question| {
         let Some((name, kind, end)) = question_of(question) else {
             return Vec::new();
         };

@@ -7,6 +7,7 @@
 
 mod datagrams;
 mod ftp;
+mod lookups;
 mod multiplexer;
 mod portmapper;
 mod recorded;
