@@ -1,4 +1,4 @@
-//! Tables of any size, the same in every run, and a caller who is in none of them.
+//! Tables of any size, the same in every run, a caller who is in none of them, and the machine.
 #![forbid(unsafe_code)]
 #![allow(dead_code)]
 
@@ -7,7 +7,8 @@ use std::fs;
 use std::net::Ipv4Addr;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::process::Command;
+use std::time::{Duration, Instant};
 use wrap::compile::{self, Observer};
 use wrap::facts::{DaemonName, Endpoint, Request, Transport};
 use wrap::lookup::Live;
@@ -190,4 +191,46 @@ impl Drop for Scene {
     fn drop(&mut self) {
         let _ = fs::remove_dir_all(&self.directory);
     }
+}
+
+/// What the figures depend on: processors, their number, whether they are real, kernel, C library.
+pub fn machine() -> String {
+    let cpu = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let field = |name: &str| {
+        let line = cpu.lines().find(|line| line.starts_with(name))?;
+        Some(line.split_once(": ")?.1)
+    };
+    let is_virtual = field("flags").is_some_and(|flags| flags.split(' ').any(|flag| flag == "hypervisor"));
+    let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    let library = Command::new("getconf").arg("GNU_LIBC_VERSION").output();
+    let library = library.map(|said| String::from_utf8_lossy(&said.stdout).trim().to_owned());
+    let count = std::thread::available_parallelism().map_or(0, usize::from);
+    format!(
+        "machine: {count} x {}{}{}, Linux {}, {}",
+        field("model name").unwrap_or(std::env::consts::ARCH),
+        if is_virtual { ", virtual" } else { "" },
+        cpuid_us().map_or(String::new(), |us| format!(", {us:.2} us for one CPUID")),
+        kernel.trim(),
+        library.unwrap_or_default()
+    )
+}
+
+/// A hypervisor may trap this instruction, and the start of every program with the GNU C library
+/// executes some seventy of them.
+#[cfg(target_arch = "x86_64")]
+fn cpuid_us() -> Option<f64> {
+    let some = || {
+        let start = Instant::now();
+        for _ in 0..10 {
+            std::hint::black_box(std::arch::x86_64::__cpuid(0));
+        }
+        start.elapsed().as_secs_f64() * 1e6 / 10.0
+    };
+    // The shortest: whoever else is running makes it longer.
+    (0..50).map(|_| some()).min_by(f64::total_cmp)
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn cpuid_us() -> Option<f64> {
+    None
 }

@@ -9,7 +9,6 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Instant;
 use wrap::tables::image;
 
 /// What the tables call TCP Wrapper's own program, of the Debian package tcpd.
@@ -42,7 +41,7 @@ pub struct Variant {
 impl Field {
     /// Enters it, with the calling thread and all that it will start.
     pub fn enter() -> Field {
-        let mut remarks = vec![machine()];
+        let mut remarks = vec![common::machine()];
         let ours = fs::read(env!("CARGO_BIN_EXE_tcpd")).expect("the program that was just built");
         let reference = reference();
         let greeter = greeter();
@@ -228,46 +227,4 @@ fn drain_the_log() {
         let mut line = [0; 8192];
         while socket.recv(&mut line).is_ok() {}
     });
-}
-
-/// What the figures depend on: processors, their number, whether they are real, kernel, C library.
-fn machine() -> String {
-    let cpu = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let field = |name: &str| {
-        let line = cpu.lines().find(|line| line.starts_with(name))?;
-        Some(line.split_once(": ")?.1)
-    };
-    let is_virtual = field("flags").is_some_and(|flags| flags.split(' ').any(|flag| flag == "hypervisor"));
-    let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
-    let library = Command::new("getconf").arg("GNU_LIBC_VERSION").output();
-    let library = library.map(|said| String::from_utf8_lossy(&said.stdout).trim().to_owned());
-    let count = std::thread::available_parallelism().map_or(0, usize::from);
-    format!(
-        "machine: {count} x {}{}{}, Linux {}, {}",
-        field("model name").unwrap_or(std::env::consts::ARCH),
-        if is_virtual { ", virtual" } else { "" },
-        cpuid_us().map_or(String::new(), |us| format!(", {us:.2} us for one CPUID")),
-        kernel.trim(),
-        library.unwrap_or_default()
-    )
-}
-
-/// A hypervisor may trap this instruction, and the start of every program with the GNU C library
-/// executes some seventy of them.
-#[cfg(target_arch = "x86_64")]
-fn cpuid_us() -> Option<f64> {
-    let some = || {
-        let start = Instant::now();
-        for _ in 0..10 {
-            std::hint::black_box(std::arch::x86_64::__cpuid(0));
-        }
-        start.elapsed().as_secs_f64() * 1e6 / 10.0
-    };
-    // The shortest: whoever else is running makes it longer.
-    (0..50).map(|_| some()).min_by(f64::total_cmp)
-}
-
-#[cfg(not(target_arch = "x86_64"))]
-fn cpuid_us() -> Option<f64> {
-    None
 }

@@ -3,14 +3,14 @@
 
 use crate::common::{Scripted, endpoint, stated_user};
 use crate::hands::Recording;
+use crate::vectors::{self, Seen, text};
 use nix::sys::socket::{getsockopt, sockopt};
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::{Gid, Pid, Uid};
 use serde_json::{Map, Value, json};
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::Read;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::fs::{PermissionsExt, symlink};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use wrap::actions::{Outcome, RealHands, settle};
@@ -23,52 +23,10 @@ use wrap::voice::{Speaker, Voice};
 const UMASK: u32 = 0o027;
 /// Status of a child that got to the end of its work.
 const RETURNED: i32 = 77;
-const DIR: &str = "{{DIR}}";
-
-fn text<'v>(vector: &'v Value, field: &str) -> Option<&'v str> {
-    vector.get(field).and_then(Value::as_str)
-}
-
-/// Lays the files of a vector out; gives the names of the two tables.
-fn lay_out(vector: &Value, dir: &Path) -> io::Result<[PathBuf; 2]> {
-    std::fs::create_dir_all(dir)?;
-    std::fs::set_permissions(dir, PermissionsExt::from_mode(0o755))?;
-    let at_home = |text: &str| text.replace(DIR, &dir.to_string_lossy());
-    for (name, content) in vector.get("files").and_then(Value::as_object).into_iter().flatten() {
-        let path = dir.join(name);
-        std::fs::create_dir_all(path.parent().unwrap_or(dir))?;
-        match content.as_str() {
-            Some(content) => std::fs::write(&path, at_home(content))?,
-            None => std::fs::create_dir_all(&path)?,
-        }
-    }
-    let mut names = [PathBuf::from("hosts.allow"), PathBuf::from("hosts.deny")];
-    for (which, name) in ["allow", "deny"].into_iter().zip(&mut names) {
-        let path = dir.join(&*name);
-        if let Some(content) = text(vector, which) {
-            std::fs::write(&path, at_home(content))?;
-        }
-        match vector.get("setup").and_then(|setup| text(setup, which)) {
-            Some("directory") => std::fs::create_dir_all(&path)?,
-            Some("unreadable") => std::fs::set_permissions(&path, PermissionsExt::from_mode(0o0))?,
-            Some("symlink-loop") => symlink(&*name, &path)?,
-            Some("parent-is-a-file") => {
-                std::fs::write(dir.join("plain"), "")?;
-                *name = Path::new("plain").join(&*name);
-            }
-            Some("parent-missing") => *name = Path::new("nowhere").join(&*name),
-            Some("dangling-symlink") => symlink("gone", &path)?,
-            Some("name-too-long") => *name = PathBuf::from("x".repeat(300)),
-            Some(other) => panic!("no such setup: {other}"),
-            None => {}
-        }
-    }
-    Ok(names)
-}
 
 /// Runs a vector in a child and gives the answer in the words of the recording.
 pub fn run(vector: &Value, dir: &Path) -> Value {
-    let names = lay_out(vector, dir).expect("a scratch directory");
+    let names = vectors::lay_out(vector, dir).expect("a scratch directory");
     let (mut near, far) = UnixStream::pair().expect("a socket pair");
     let report_path = dir.with_extension("report");
     let report = File::create(&report_path).expect("a report");
@@ -78,79 +36,29 @@ pub fn run(vector: &Value, dir: &Path) -> Value {
     })
     .expect("a child");
     drop(far);
-    let mut output = Vec::new();
-    near.read_to_end(&mut output).expect("what the client sees");
-    let exit = match waitpid(Pid::from_raw(child), None).expect("a status") {
-        WaitStatus::Exited(_, RETURNED) => Value::Null,
-        WaitStatus::Exited(_, status) => json!(status),
-        WaitStatus::Signaled(_, signal, _) => json!(-(signal as i32)),
+    let mut seen = Seen::default();
+    near.read_to_end(&mut seen.output).expect("what the client sees");
+    seen.exit = match waitpid(Pid::from_raw(child), None).expect("a status") {
+        WaitStatus::Exited(_, RETURNED) => None,
+        WaitStatus::Exited(_, status) => Some(status),
+        WaitStatus::Signaled(_, signal, _) => Some(-(signal as i32)),
         other => panic!("{other:?}"),
     };
     let lines = std::fs::read_to_string(&report_path).expect("a report");
     let _ = std::fs::remove_file(&report_path);
-    let (mut log, mut spawned, mut returns, mut after) = (Vec::new(), Vec::new(), Vec::new(), json!({}));
     for line in lines.lines() {
         let line: Value = serde_json::from_str(line).expect("JSON");
         for (kind, value) in line.as_object().expect("an object") {
             match kind.as_str() {
-                "log" => log.push(value.clone()),
-                "spawned" => spawned.push(value.clone()),
-                "returned" => returns.push(value.clone()),
-                "after" => after = value.clone(),
-                _ => return json!({ "needs_root": true }),
+                "log" => seen.log.push(value.clone()),
+                "spawned" => seen.spawned.push(value.clone()),
+                "returned" => seen.returns.push(value.clone()),
+                "after" => seen.after = value.as_object().expect("an object").clone(),
+                _ => return vectors::skipped(vectors::NEEDS_ROOT),
             }
         }
     }
-    let granted = if exit.is_null() {
-        returns.last().map_or(Value::Null, |last| json!(*last == json!(1)))
-    } else {
-        Value::Null
-    };
-    let all_returns = if returns.len() > 1 { json!(returns) } else { Value::Null };
-    let answer = json!({
-        "granted": granted, "exit": exit, "log": log, "spawned": spawned, "after": after,
-        "client_output": String::from_utf8_lossy(&output), "all_returns": all_returns,
-    });
-    let has_pid = ["allow", "deny", "files"].iter().any(|field| vector[*field].to_string().contains("%p"));
-    normal(&answer, dir, has_pid.then_some(child))
-}
-
-/// Puts the placeholders of the recording where this run has its directory and process ids.
-fn normal(value: &Value, dir: &Path, pid: Option<i32>) -> Value {
-    match value {
-        Value::String(text) => {
-            let mut text = text.replace(&*dir.to_string_lossy(), DIR);
-            if let Some(pid) = pid {
-                text = whole_number(&text, &pid.to_string());
-            }
-            if let Some((head, tail)) = text.split_once("process ") {
-                let rest = tail.trim_start_matches(|c: char| c.is_ascii_digit());
-                if rest.starts_with(" exited with signal") {
-                    text = format!("{head}process {{{{CHILD}}}}{rest}");
-                }
-            }
-            text = text.replace("{{DIR}}/plain/", "").replace("plain/hosts", "hosts");
-            Value::String(text.replace(&"x".repeat(300), "hosts.toolong"))
-        }
-        Value::Array(items) => items.iter().map(|item| normal(item, dir, pid)).collect(),
-        Value::Object(fields) => fields.iter().map(|(k, v)| (k.clone(), normal(v, dir, pid))).collect(),
-        other => other.clone(),
-    }
-}
-
-/// Replaces a number where it is not part of a longer one.
-fn whole_number(text: &str, number: &str) -> String {
-    let mut out = String::new();
-    let mut rest = text;
-    while let Some(at) = rest.find(number) {
-        let (head, behind) = (&rest[..at], &rest[at + number.len()..]);
-        let inside = |c: Option<char>| c.is_some_and(|c| c.is_ascii_digit());
-        out.push_str(head);
-        let is_part = inside(out.chars().last()) || inside(behind.chars().next());
-        out.push_str(if is_part { number } else { "{{PID}}" });
-        rest = behind;
-    }
-    out + rest
+    seen.answer(vector, dir, child)
 }
 
 /// What the suite itself was started with.
@@ -175,7 +83,7 @@ fn behave(vector: &Value, dir: &Path, names: &[PathBuf; 2], fd: BorrowedFd<'_>, 
         nix::unistd::setuid(Uid::from_raw(uid)).expect("root");
     }
     let is_ctl = text(vector, "api") == Some("hosts_ctl");
-    let number = |field: &str| vector.get(field).and_then(Value::as_i64);
+    let number = |field: &str| vectors::number(vector, field);
     let null = OwnedFd::from(File::options().write(true).open("/dev/null").expect("the null device"));
     let mut voice = Voice::to_stderr(null, &Speaker { tag: b"test".to_vec(), pid: 1 });
     let connection = (!is_ctl && text(vector, "fd") != Some("none")).then_some(fd);

@@ -18,7 +18,7 @@ use std::sync::OnceLock;
 use super::{Lab, launch, place};
 
 #[path = "../common/library.rs"]
-mod under_test;
+pub mod under_test;
 
 const COPY: &str = "/run/libwrap/libwrap.so.0.7.6";
 
