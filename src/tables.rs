@@ -92,6 +92,11 @@ impl Chunk {
         self.origin + self.used as u64
     }
 
+    /// How far the file has been read.
+    fn end(&self) -> u64 {
+        self.origin + self.filled as u64
+    }
+
     /// Goes on at another byte of the file.
     fn jump(&mut self, to: u64) {
         match to.checked_sub(self.origin).and_then(|used| usize::try_from(used).ok()) {
@@ -222,7 +227,7 @@ impl TextTable {
 
     /// Joins physical lines at backslash-newline. Both bytes vanish, before comments are looked at.
     fn find_line(&mut self) -> Found {
-        let State::Open(file, _) = &self.state else { return Found::End };
+        let State::Open(file, stamp) = &self.state else { return Found::End };
         self.joined.clear();
         self.joins.clear();
         loop {
@@ -235,7 +240,10 @@ impl TextTable {
                         return Found::Unfinished;
                     }
                 }
-                let more = self.chunk.refill(file);
+                // Where the file ended when it was opened, nobody needs to ask: whether it still does is
+                // looked at in any case. One that claims to be empty (proc(5)) may not be.
+                let is_all = !self.jumps && stamp.size > 0 && self.chunk.end() == stamp.size;
+                let more = if is_all { Ok(false) } else { self.chunk.refill(file) };
                 if self.jumps && self.changed() {
                     return Found::Changed;
                 }

@@ -28,7 +28,8 @@ pub fn is_served(theirs: Theirs) -> bool {
     if theirs.is_marked() {
         return false;
     }
-    let reading = settings::read_if_permitted(process::caller());
+    let caller = process::caller();
+    let reading = settings::read_if_permitted(caller);
     reading.problems.iter().for_each(complain);
     let Some((allow, deny)) = tables(&reading.settings) else {
         program::say(&Entry::new(Level::Err, "error: hosts_access: no table: access denied"));
@@ -36,7 +37,7 @@ pub fn is_served(theirs: Theirs) -> bool {
     };
     let settings = &reading.settings;
     let path = settings.image.as_deref();
-    let image = Image::wanted(path, settings.strict, (&allow, &deny), process::caller());
+    let image = Image::wanted(path, settings.strict, (&allow, &deny), caller);
     image.as_ref().err().zip(path).and_then(|(why, path)| why.problem(path)).iter().for_each(complain);
     let image = image.as_ref().ok();
 
