@@ -8,6 +8,7 @@ pub mod environment;
 pub mod file;
 pub mod inherited;
 pub mod launch;
+pub mod mailbox;
 pub mod netdb;
 pub mod process;
 pub mod signals;

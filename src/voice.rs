@@ -9,8 +9,9 @@ use crate::logline::{Entry, Level, escape, printable};
 use crate::rules::options::Priority;
 use crate::sys::clock::Clock;
 use crate::sys::file::without_waiting;
+use crate::sys::mailbox::{PATIENCE, PATIENCE_LASTING};
 use crate::sys::socket::write_until;
-use crate::sys::syslog::{Message, PATIENCE, PATIENCE_LASTING, Syslog};
+use crate::sys::syslog::{Message, Syslog};
 use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
@@ -65,7 +66,7 @@ impl Voice {
     /// For a process that lasts: a reader that sleeps is waited for once, a moment, until it is awake.
     pub fn lasting(mut self) -> Voice {
         match &mut self.channel {
-            Channel::Syslog(syslog) => syslog.lasting(),
+            Channel::Syslog(syslog) => syslog.set_patience(PATIENCE_LASTING, true),
             Channel::Stderr { file, patience, renewal, .. } => {
                 // Children write to the same pipe: it may be full between a look and a write.
                 if let Some(own) = without_waiting(file) {
