@@ -3,6 +3,7 @@
 //! `unsafe` lives in this folder (and in the one attribute that names `main`), nix, dns-lookup, syslog
 //! and libc are used here and nowhere else. Each unsafe block says why it is sound.
 
+pub mod append;
 pub mod clock;
 pub mod environment;
 pub mod file;
