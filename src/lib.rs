@@ -22,6 +22,9 @@
 //! | | `verdict::matcher` | does a rule match? |
 //! | | [`expand`] | what may foreign text say in a command? |
 //! | | [`logline`] | in which words? |
+//! | | [`event`] | what happened, as a record? |
+//! | | [`event::journal`] | in which fields, for the journal? |
+//! | | [`event::json`] | in which, as one line of JSON? |
 //! | | [`words`] | in which words, where only a checker complains? |
 //! | | [`advice`] | what would an experienced colleague say about these rules? |
 //! | | [`advice::coverage`] | which rules are never reached? |
@@ -104,6 +107,7 @@ pub mod actions;
 pub mod advice;
 pub mod compile;
 pub mod error;
+pub mod event;
 pub mod expand;
 pub mod explain;
 pub mod facts;
