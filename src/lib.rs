@@ -34,6 +34,7 @@
 //! | | [`compile`] | how does an image come to be? |
 //! | | [`lookup`] | who answers from the net, and for how long do we wait? |
 //! | | [`voice`] | to whom is it said? |
+//! | | [`voice::channels`] | what is open for that, from the start to the end? |
 //! | | [`actions`] | what is done about a decision? |
 //! | | [`settings`] | what did tcpd.conf(5) say? |
 //! | | [`services`] | which services does inetd start, and through us? |
