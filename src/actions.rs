@@ -12,6 +12,7 @@
 #![forbid(unsafe_code)]
 
 use crate::error::{Error, OptionFlaw, Place, Problem, Weight, What, reason};
+use crate::event::{About, Kind, Notes, Verdict, Why};
 use crate::expand::expand;
 use crate::facts::{Identity, Request};
 use crate::logline::{self, Caller, Entry, Level, Line};
@@ -72,8 +73,12 @@ pub trait Hands {
     fn assume_later(&mut self, identity: &Identity);
     /// The rule that asked for an identity did not hold.
     fn forget_identity(&mut self);
-    /// A rule matched. For those who tell.
-    fn matched(&mut self, _place: &Place) {}
+    /// This was decided, and its deeds are next.
+    fn decided(&mut self, _because: &Because) {}
+    /// Says that a command is about to have the connection.
+    fn log_twist(&mut self, line: Entry, _request: &Request<'_>, _command: &[u8]) {
+        self.log(line);
+    }
     /// An option is about to act, with its expanded value. For those who tell.
     fn about_to(&mut self, _keyword: &str, _value: &[u8]) {}
 }
@@ -114,9 +119,7 @@ pub fn carry_out(decision: &Decision, request: &Request<'_>, hands: &mut dyn Han
         Because::Rule(_, place) => Some(place),
         Because::NoRule | Because::Trouble => None,
     };
-    if let Some(place) = place {
-        hands.matched(place);
-    }
+    hands.decided(&decision.because);
     let remarks = decision.remarks.iter().filter(|remark| is_of_its_rule(decision, remark));
     for entry in remarks.flat_map(logline::problem) {
         hands.log(entry);
@@ -245,7 +248,7 @@ impl Acting<'_> {
         self.hands.may_twist().map_err(What::Option)?;
         let Caller { user, host, .. } = Caller::of(self.request);
         let line = Line::Twist { user, host, command: command.to_vec() };
-        self.hands.log(Entry::new(Level::Deny, line.print()));
+        self.hands.log_twist(Entry::new(Level::Deny, line.print()), self.request, command);
         Ok(Next::Stop(Went::To(match self.hands.twist(command) {
             Ok(()) => Outcome::HandedOver,
             Err(error) => {
@@ -372,17 +375,36 @@ pub struct RealHands<'a> {
     pub environment: Option<Vec<CString>>,
     /// The identity to take on before anything else is executed.
     pub ids: Option<(Vec<u8>, Ids)>,
+    /// What channels with fields want to know; None where there are none.
+    pub notes: Option<Notes>,
 }
 
 impl<'a> RealHands<'a> {
     pub fn new(voice: &'a mut Voice, fd: Option<BorrowedFd<'a>>) -> RealHands<'a> {
-        RealHands { voice, connection: Connection::new(fd), environment: None, ids: None }
+        let connection = Connection::new(fd);
+        RealHands { voice, connection, environment: None, ids: None, notes: None }
     }
 
     fn run(&self, command: &[u8], ignores_hangup: bool) -> io::Result<Ended> {
         let environment = self.environment.as_deref();
         let ids = self.ids.as_ref().map(|(_, ids)| ids);
         Shell { command, environment, ids, ignores_hangup }.run()
+    }
+
+    /// Says how it ended: the last line about a connection.
+    pub fn conclude(&mut self, request: &Request<'_>, kind: Kind) {
+        let (level, line) = match kind {
+            Kind::Served => (Level::Allow, Line::Connect(Caller::of(request))),
+            _ => (Level::Deny, Line::Refused(Caller::of(request))),
+        };
+        let verdict = self.notes.as_ref().map(|notes| Verdict::of(kind, request, notes));
+        self.voice.say(&Entry::new(level, line.print()).about(verdict.map(About::Verdict)));
+    }
+
+    /// Refused whatever the rules say, and this is why.
+    pub fn refuse_for(&mut self, why: Why) -> Outcome {
+        self.notes.iter_mut().for_each(|notes| notes.why = why);
+        Outcome::Refused
     }
 
     /// Takes on the identity that was kept, for good.
@@ -463,5 +485,14 @@ impl Hands for RealHands<'_> {
 
     fn forget_identity(&mut self) {
         self.ids = None;
+    }
+
+    fn decided(&mut self, because: &Because) {
+        self.notes.iter_mut().for_each(|notes| notes.decided(because));
+    }
+
+    fn log_twist(&mut self, line: Entry, request: &Request<'_>, command: &[u8]) {
+        let verdict = self.notes.as_ref().map(|notes| Verdict::of(Kind::Twisted, request, notes).to(command));
+        self.voice.say(&line.about(verdict.map(About::Verdict)));
     }
 }

@@ -13,6 +13,7 @@
 use crate::error::NameDoubt;
 use std::cell::{Cell, OnceCell, RefCell};
 use std::net::IpAddr;
+use std::time::Duration;
 
 /// Longest name the reference keeps: its fields have 128 bytes with the closing NUL.
 pub const NAME_MAX: usize = 127;
@@ -214,6 +215,10 @@ pub trait Ask {
     fn identity(&self, user: Option<&[u8]>, group: Option<&[u8]>) -> Result<Identity, NoSuch>;
     /// Whether there is a network interface of this name (scope of a link-local address).
     fn interface_exists(&self, name: &[u8]) -> bool;
+    /// How long the answers took, if anybody measures it.
+    fn spent(&self) -> Duration {
+        Duration::ZERO
+    }
 }
 
 /// Which end of the connection.

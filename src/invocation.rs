@@ -11,6 +11,7 @@ pub mod tcpdcompile;
 
 use crate::listen::Limits;
 use crate::settings::LogTo;
+use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{Arg, ArgAction, Command, value_parser};
 use std::ffi::{OsStr, OsString};
 use std::net::SocketAddr;
@@ -34,7 +35,8 @@ pub struct Invocation {
     pub config: Option<PathBuf>,
     pub allow: Option<PathBuf>,
     pub deny: Option<PathBuf>,
-    pub log: Option<LogTo>,
+    /// Where the log goes, if it is said.
+    pub log: Vec<LogTo>,
     /// The compiled image, or none at all, where one of it is said.
     pub image: Option<Option<PathBuf>>,
     /// Where to listen; no door: the connection is on descriptor 0.
@@ -116,7 +118,7 @@ fn for_server(server: OsString, rest: &[OsString], daemon: Option<OsString>) -> 
         config: None,
         allow: None,
         deny: None,
-        log: None,
+        log: Vec::new(),
         image: None,
         listen: Vec::new(),
         limits: Limits { connections: CONNECTIONS_MAX, per_client: None },
@@ -159,7 +161,7 @@ fn command_line(argv: &[OsString], privileged: bool) -> Result<Invocation, Inste
         config: path("config"),
         allow: path("allow"),
         deny: path("deny"),
-        log: matches.get_one::<LogTo>("log").copied(),
+        log: matches.get_many::<LogTo>("log").into_iter().flatten().cloned().collect(),
         image: path("image").map(image_named),
         listen: matches.get_many::<Door>("listen").into_iter().flatten().copied().collect(),
         limits: Limits {
@@ -199,7 +201,9 @@ fn command() -> Command {
     let file = |name: &'static str, help: &'static str| {
         Arg::new(name).long(name).value_name("FILE").value_parser(value_parser!(PathBuf)).help(help)
     };
-    let log = |text: &str| LogTo::named(text.as_bytes()).ok_or("syslog or stderr is wanted");
+    let log = |text: OsString| {
+        LogTo::named(text.as_bytes()).ok_or("syslog, stderr, journal or json:FILE is wanted")
+    };
     let count = |text: &str| text.parse().ok().filter(|&n: &usize| n > 0).ok_or("a number above 0 is wanted");
     let server = value_parser!(OsString);
     Command::new(OWN_NAME)
@@ -215,7 +219,7 @@ fn command() -> Command {
         .arg(file("allow", "Rules that grant, instead of /etc/hosts.allow"))
         .arg(file("deny", "Rules that refuse, instead of /etc/hosts.deny"))
         .arg(Arg::new("daemon").long("daemon").value_name("NAME").value_parser(server.clone()).help("Name of the service in rules and log, instead of the server's"))
-        .arg(Arg::new("log").long("log").value_name("WHERE").value_parser(log).help("syslog or stderr [default: syslog]"))
+        .arg(Arg::new("log").long("log").value_name("WHERE").action(ArgAction::Append).value_parser(OsStringValueParser::new().try_map(log)).help("syslog, stderr, journal or json:FILE; may be given several times [default: syslog]"))
         .arg(file("config", "Settings, instead of /etc/tcpd.conf"))
         .arg(file("image", "Compiled rules, instead of /var/lib/tcpd/rules.img, or none"))
         .arg(Arg::new("server").value_name("/path/server").required(true).value_parser(server.clone()).help("The server to become"))
@@ -263,9 +267,11 @@ mod tests {
             "--deny",
         ])
         .expect("parses");
-        assert_eq!((i.allow.as_deref(), i.log), (Some(Path::new("a")), Some(LogTo::Stderr)));
+        assert_eq!((i.allow.as_deref(), i.log), (Some(Path::new("a")), vec![LogTo::Stderr]));
         assert_eq!((i.daemon.as_slice(), i.deny), (&b"in.fingerd"[..], None));
         assert_eq!(i.arguments, ["in.fingerd", "-x", "--deny"]);
+        let i = call(&["tcpd", "--log=json:a", "--log", "journal", "/x"]).expect("parses");
+        assert_eq!(i.log, [LogTo::Json("a".into()), LogTo::Journal]);
         let i = call(&["tcpd", "--listen", "[::1]:79", "--listen", "127.0.0.1:79", "--", "/x/y", "--z"])
             .expect("parses");
         assert_eq!((i.listen.len(), i.arguments.len()), (2, 2));
@@ -278,6 +284,8 @@ mod tests {
             &["tcpd"][..],
             &["tcpd", "--alow", "x", "/y"],
             &["tcpd", "--log", "x", "/y"],
+            &["tcpd", "--log", "json:", "/y"],
+            &["tcpd", "--log", "syslog journal", "/y"],
             &["tcpd", "--listen", "79", "/y"],
             &["tcpd", "--listen", "Systemd", "/y"],
             &["tcpd", "--max-connections", "5", "/y"],

@@ -22,6 +22,9 @@
 //! | | `verdict::matcher` | does a rule match? |
 //! | | [`expand`] | what may foreign text say in a command? |
 //! | | [`logline`] | in which words? |
+//! | | [`event`] | what happened, as a record? |
+//! | | [`event::journal`] | in which fields, for the journal? |
+//! | | [`event::json`] | in which, as one line of JSON? |
 //! | | [`words`] | in which words, where only a checker complains? |
 //! | | [`advice`] | what would an experienced colleague say about these rules? |
 //! | | [`advice::coverage`] | which rules are never reached? |
@@ -31,6 +34,7 @@
 //! | | [`compile`] | how does an image come to be? |
 //! | | [`lookup`] | who answers from the net, and for how long do we wait? |
 //! | | [`voice`] | to whom is it said? |
+//! | | [`voice::channels`] | what is open for that, from the start to the end? |
 //! | | [`actions`] | what is done about a decision? |
 //! | | [`settings`] | what did tcpd.conf(5) say? |
 //! | | [`services`] | which services does inetd start, and through us? |
@@ -120,6 +124,7 @@ pub mod actions;
 pub mod advice;
 pub mod compile;
 pub mod error;
+pub mod event;
 pub mod expand;
 pub mod explain;
 pub mod facts;

@@ -22,7 +22,10 @@ pub use gate::Gate;
 pub use places::Limits;
 
 use crate::error::Error;
+use crate::event::{About, Connection};
+use crate::facts::Transport;
 use crate::logline::{self, Entry, Level};
+use crate::lookup::endpoint;
 use crate::sys::file;
 use crate::sys::launch::Launcher;
 use crate::sys::process::{self, Ended};
@@ -169,7 +172,8 @@ impl<'a> Reception<'a> {
                 };
                 let text =
                     format!("warning: closed a connection from {address}: {client} has {held} already");
-                self.voice.say(&Entry::new(Level::Warning, text));
+                let about = self.voice.has_fields().then(|| calling(&caller));
+                self.voice.say(&Entry::new(Level::Warning, text).about(about));
             }
             return Ok(());
         }
@@ -177,7 +181,8 @@ impl<'a> Reception<'a> {
             && socket::is_gone(connection.as_fd())
         {
             let text = format!("warning: {address} hung up before it was answered");
-            self.service.voice.say(&Entry::new(Level::Warning, text));
+            let about = self.voice.has_fields().then(|| calling(&caller));
+            self.service.voice.say(&Entry::new(Level::Warning, text).about(about));
             return Ok(());
         }
         let child = match self.service.gate.answer(connection.as_fd()) {
@@ -217,6 +222,12 @@ impl<'a> Reception<'a> {
             ready.map_or(1, |()| (self.service.whole_way)())
         })
     }
+}
+
+/// What an event says of a connection that was accepted and no more.
+fn calling(caller: &End) -> About {
+    let transport = if matches!(caller, End::Local) { Transport::Local } else { Transport::Stream };
+    About::Connection(Connection::from(&endpoint(caller), transport))
 }
 
 /// Who counts as the client of a connection; nobody where that cannot be said.

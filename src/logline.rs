@@ -11,6 +11,7 @@
 #![forbid(unsafe_code)]
 
 use crate::error::{Doubt, Flaw, NameDoubt, OptionFlaw, Place, Problem, SettingFlaw, Weight, What};
+use crate::event::{About, Kind};
 use crate::expand;
 use crate::facts::{Fact, Request, Side};
 use crate::words;
@@ -40,16 +41,36 @@ impl Level {
     }
 }
 
-/// One line for the log.
+/// One line for the log, and what channels with fields are told beside it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
     pub level: Level,
     pub text: Vec<u8>,
+    /// The rule it is about.
+    pub rule: Option<Place>,
+    pub about: Option<Box<About>>,
 }
 
 impl Entry {
     pub fn new(level: Level, text: impl Into<Vec<u8>>) -> Entry {
-        Entry { level, text: text.into() }
+        Entry { level, text: text.into(), rule: None, about: None }
+    }
+
+    /// The same, about something, where somebody wants to know.
+    pub fn about(self, about: Option<About>) -> Entry {
+        Entry { about: about.map(Box::new), ..self }
+    }
+
+    /// What kind of event it is: what it says it is, or else what its level says.
+    pub fn kind(&self) -> Kind {
+        match (self.about.as_deref(), self.level) {
+            (Some(About::Verdict(verdict)), _) => verdict.kind,
+            _ if self.text.starts_with(b"error: ") => Kind::Error,
+            _ if self.text.starts_with(b"warning: ") => Kind::Warning,
+            (_, Level::Err) => Kind::Error,
+            (_, Level::Warning | Level::Deny) => Kind::Warning,
+            (_, Level::Notice | Level::Info | Level::Debug | Level::Allow) => Kind::Info,
+        }
     }
 }
 
@@ -259,7 +280,8 @@ pub fn problem(problem: &Problem) -> Vec<Entry> {
             text.extend_from_slice(&context(place));
         }
         text.extend(sentence);
-        Entry { level, text }
+        let rule = problem.place.clone().filter(|_| !matches!(problem.what, What::Setting(_)));
+        Entry { level, text, rule, about: None }
     };
     let mut lines = vec![line(sentence(problem))];
     if problem.what == What::Unfinished {

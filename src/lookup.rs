@@ -256,10 +256,98 @@ impl<W: Way> Ask for Live<'_, W> {
     }
 }
 
+/// An asker whose answers are timed: names, users, netgroups and accounts, whoever had to be asked.
+pub struct Timed<'a> {
+    asker: &'a dyn Ask,
+    spent: Cell<Duration>,
+}
+
+impl<'a> Timed<'a> {
+    pub fn new(asker: &'a dyn Ask) -> Timed<'a> {
+        Timed { asker, spent: Cell::new(Duration::ZERO) }
+    }
+
+    fn timing<T>(&self, ask: impl FnOnce(&dyn Ask) -> T) -> T {
+        let begun = Instant::now();
+        let answer = ask(self.asker);
+        self.spent.set(self.spent.get() + begun.elapsed());
+        answer
+    }
+}
+
+impl Ask for Timed<'_> {
+    fn name(&self, side: Side, doubts: &mut Vec<NameDoubt>) -> Fact<HostName> {
+        self.timing(|asker| asker.name(side, doubts))
+    }
+
+    fn user(&self, seconds: u32) -> Fact<UserName> {
+        self.timing(|asker| asker.user(seconds))
+    }
+
+    fn in_netgroup(&self, group: &[u8], host: &[u8]) -> Membership {
+        self.timing(|asker| asker.in_netgroup(group, host))
+    }
+
+    fn word_list(&self, path: &[u8], sought: &dyn Sought, visit: &mut dyn FnMut(&[u8]) -> bool) -> ListEnd {
+        self.asker.word_list(path, sought, visit)
+    }
+
+    fn identity(&self, user: Option<&[u8]>, group: Option<&[u8]>) -> Result<Identity, NoSuch> {
+        self.timing(|asker| asker.identity(user, group))
+    }
+
+    fn interface_exists(&self, name: &[u8]) -> bool {
+        self.asker.interface_exists(name)
+    }
+
+    fn spent(&self) -> Duration {
+        self.spent.get()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::facts::Stated;
     use std::net::SocketAddrV6;
+
+    #[test]
+    fn whoever_is_waited_for_is_timed() {
+        struct Slow;
+        impl Ask for Slow {
+            fn name(&self, side: Side, doubts: &mut Vec<NameDoubt>) -> Fact<HostName> {
+                std::thread::sleep(Duration::from_millis(20));
+                Stated.name(side, doubts)
+            }
+            fn user(&self, seconds: u32) -> Fact<UserName> {
+                std::thread::sleep(Duration::from_millis(20));
+                Stated.user(seconds)
+            }
+            fn in_netgroup(&self, group: &[u8], host: &[u8]) -> Membership {
+                Stated.in_netgroup(group, host)
+            }
+            fn word_list(
+                &self,
+                path: &[u8],
+                sought: &dyn Sought,
+                visit: &mut dyn FnMut(&[u8]) -> bool,
+            ) -> ListEnd {
+                Stated.word_list(path, sought, visit)
+            }
+            fn identity(&self, user: Option<&[u8]>, group: Option<&[u8]>) -> Result<Identity, NoSuch> {
+                Stated.identity(user, group)
+            }
+            fn interface_exists(&self, name: &[u8]) -> bool {
+                Stated.interface_exists(name)
+            }
+        }
+        let timed = Timed::new(&Slow);
+        assert_eq!(timed.spent(), Duration::ZERO);
+        timed.name(Side::Client, &mut Vec::new());
+        timed.user(1);
+        assert!(timed.spent() >= Duration::from_millis(40), "{:?}", timed.spent());
+        assert_eq!(Slow.spent(), Duration::ZERO, "nobody measures");
+    }
 
     #[test]
     fn a_link_local_address_is_the_same_on_its_own_link_only() {

@@ -276,8 +276,10 @@ impl Hands for Narrator {
 
     fn forget_identity(&mut self) {}
 
-    fn matched(&mut self, place: &Place) {
-        self.told.push(Told::Matched(place.clone()));
+    fn decided(&mut self, because: &Because) {
+        if let Because::Rule(_, place) = because {
+            self.told.push(Told::Matched(place.clone()));
+        }
     }
 
     fn about_to(&mut self, keyword: &str, value: &[u8]) {

@@ -11,6 +11,7 @@ use crate::rules::grammar;
 use crate::rules::{Line, options};
 use crate::sys::file::{Opened, distrust, open};
 use crate::tables::image;
+use std::borrow::Cow;
 use std::ffi::OsStr;
 use std::io::{self, Read};
 use std::os::unix::ffi::OsStrExt;
@@ -33,10 +34,14 @@ pub enum Resolve {
     Never,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Where the log goes; there may be several.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LogTo {
     Syslog,
     Stderr,
+    Journal,
+    /// A file with one object on each line.
+    Json(PathBuf),
 }
 
 impl LogTo {
@@ -44,9 +49,24 @@ impl LogTo {
         match name {
             b"syslog" => Some(LogTo::Syslog),
             b"stderr" => Some(LogTo::Stderr),
-            _ => None,
+            b"journal" => Some(LogTo::Journal),
+            _ => {
+                let path = name.strip_prefix(b"json:").filter(|path| !path.is_empty())?;
+                Some(LogTo::Json(PathBuf::from(OsStr::from_bytes(path))))
+            }
         }
     }
+
+    fn is_the_same_everywhere(&self) -> bool {
+        !matches!(self, LogTo::Json(path) if path.is_relative())
+    }
+}
+
+/// All channels that a line of the file names; a relative path would depend on who starts us.
+fn channels(value: &[u8]) -> Option<Vec<LogTo>> {
+    let channel = |word: &[u8]| LogTo::named(word).filter(LogTo::is_the_same_everywhere);
+    let words = value.split(|&byte| byte == b' ').filter(|word| !word.is_empty());
+    words.map(channel).collect()
 }
 
 /// All settings, with their values.
@@ -60,7 +80,7 @@ pub struct Settings {
     pub strict: bool,
     /// How long a refusal holds the process; None: not at all for a stream, a second for a datagram.
     pub refuse_delay: Option<Duration>,
-    pub log: LogTo,
+    pub log: Cow<'static, [LogTo]>,
     pub facility: u8,
     pub hosts_allow: PathBuf,
     pub hosts_deny: PathBuf,
@@ -79,7 +99,7 @@ impl Default for Settings {
             paranoid: false,
             strict: false,
             refuse_delay: None,
-            log: LogTo::Syslog,
+            log: Cow::Borrowed(&[LogTo::Syslog]),
             facility: LOG_DAEMON,
             hosts_allow: PathBuf::from("/etc/hosts.allow"),
             hosts_deny: PathBuf::from("/etc/hosts.deny"),
@@ -111,8 +131,8 @@ pub static KEYS: [Key; 11] = [
           set: |s, v| yes_no(v).map(|yes| s.strict = yes) },
     Key { name: "refuse-delay", wants: "0 to 60 seconds", matters: false,
           set: |s, v| seconds(v, 0, 60).map(|time| s.refuse_delay = Some(time)) },
-    Key { name: "log", wants: "syslog or stderr", matters: false,
-          set: |s, v| LogTo::named(v).map(|to| s.log = to) },
+    Key { name: "log", wants: "syslog, stderr, journal, json:/path, or several of them", matters: false,
+          set: |s, v| channels(v).map(|all| s.log = Cow::Owned(all)) },
     Key { name: "facility", wants: "a syslog facility", matters: false,
           set: |s, v| options::facility(v).map(|number| s.facility = number) },
     Key { name: "hosts-allow", wants: "an absolute path", matters: true,
@@ -269,7 +289,7 @@ mod tests {
 
     #[test]
     fn every_key_is_obeyed() {
-        let text = "# all of them\nserver-directory /srv\nresolve\talways # now\nresolve-timeout 2\nparanoid yes\nstrict yes\nrefuse-delay 3\nlog stderr\nfacility local3\nhosts-allow /a\nhosts-deny /d\nimage none\n";
+        let text = "# all of them\nserver-directory /srv\nresolve\talways # now\nresolve-timeout 2\nparanoid yes\nstrict yes\nrefuse-delay 3\nlog stderr json:/var/log/a  journal\nfacility local3\nhosts-allow /a\nhosts-deny /d\nimage none\n";
         let (reading, lines) = parsed(text);
         assert!(lines.is_empty() && !reading.refuses, "{lines:?}");
         let expected = Settings {
@@ -279,7 +299,7 @@ mod tests {
             paranoid: true,
             strict: true,
             refuse_delay: Some(Duration::from_secs(3)),
-            log: LogTo::Stderr,
+            log: Cow::Owned(vec![LogTo::Stderr, LogTo::Json("/var/log/a".into()), LogTo::Journal]),
             facility: 19,
             hosts_allow: "/a".into(),
             hosts_deny: "/d".into(),
@@ -298,10 +318,23 @@ mod tests {
             ("facility none\n", false),
             ("colour blue\n", false),
             ("image rules.img\n", false),
+            ("log nowhere\n", false),
             ("colour blue\nstrict yes\n", true),
             ("", false),
         ] {
             assert_eq!(parsed(text).0.refuses, refuses, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_log_is_several_channels_or_none_of_them() {
+        let log = |value: &str| parsed(&format!("log {value}\n")).0.settings.log.into_owned();
+        assert_eq!(log("syslog"), [LogTo::Syslog]);
+        assert_eq!(log("journal syslog"), [LogTo::Journal, LogTo::Syslog]);
+        let paths = ["/a", "/b:c"].map(|path| LogTo::Json(path.into()));
+        assert_eq!(log("json:/a json:/b:c # one"), paths);
+        for bad in ["json:", "json:log", "json", "journal,syslog", "journal nowhere", "Journal"] {
+            assert_eq!(log(bad), [LogTo::Syslog], "{bad}");
         }
     }
 

@@ -4,11 +4,13 @@
 //! nix, dns-lookup, syslog and libc are used here and nowhere else. Each unsafe block says why it is
 //! sound.
 
+pub mod append;
 pub mod clock;
 pub mod environment;
 pub mod file;
 pub mod inherited;
 pub mod launch;
+pub mod mailbox;
 pub mod netdb;
 pub mod process;
 pub mod program;

@@ -1,87 +1,143 @@
-//! To whom it is said: syslog, or standard error where that is certainly not the client.
+//! To whom it is said: syslog, the journal, files of JSON, or standard error where that is certainly not
+//! the client.
 //!
 //! Carries the two severities that the `severity` option sets, so that every later line of the same
-//! connection obeys them.
+//! connection obeys them. Channels of lines get the line; channels with fields get an
+//! [`Event`], which is put together here and only for them.
+//!
+//! Nobody who does not read holds a connection. There is one patience for all channels together: each has
+//! its share.
 
 #![forbid(unsafe_code)]
 
+pub mod channels;
+mod fields;
+mod stderr;
+
+pub use channels::Channels;
+
+use crate::event::{About, Connection, Event};
 use crate::logline::{Entry, Level, escape, printable};
 use crate::rules::options::Priority;
-use crate::sys::clock::Clock;
-use crate::sys::file::without_waiting;
-use crate::sys::socket::write_until;
-use crate::sys::syslog::{Message, PATIENCE, PATIENCE_LASTING, Syslog};
-use std::fs::File;
-use std::os::fd::{AsFd, OwnedFd};
+use crate::sys::mailbox::{PATIENCE, PATIENCE_LASTING};
+use crate::sys::syslog::{Message, Syslog};
+use fields::Fields;
 use std::path::Path;
-use std::time::{Duration, Instant};
-
-/// How long a line may take when all patience is gone.
-const LEAST_PATIENCE: Duration = Duration::from_millis(1);
+use std::time::{Duration, SystemTime};
+use stderr::Stderr;
 
 /// Who speaks: the name in front of the process id, which is the daemon's.
-#[derive(Clone, Debug)]
-pub struct Speaker {
-    pub tag: Vec<u8>,
-    pub pid: u32,
+struct Speaker {
+    tag: Vec<u8>,
+    pid: u32,
 }
 
-/// Where lines go.
+/// Where it is said.
 enum Channel {
     Syslog(Syslog),
-    Stderr { file: File, speaker: Speaker, clock: Clock, patience: Duration, renewal: Option<Duration> },
+    Stderr(Stderr),
+    Fields(Fields),
 }
 
-/// A channel and the severities of this connection.
+impl Channel {
+    /// Whether somebody may have to be waited for.
+    fn may_wait(&self) -> bool {
+        match self {
+            Channel::Syslog(_) | Channel::Stderr(_) => true,
+            Channel::Fields(fields) => fields.may_wait(),
+        }
+    }
+
+    fn set_patience(&mut self, patience: Duration, renewed: bool) {
+        match self {
+            Channel::Syslog(syslog) => syslog.set_patience(patience, renewed),
+            Channel::Stderr(stderr) => stderr.set_patience(patience, renewed),
+            Channel::Fields(fields) => fields.set_patience(patience, renewed),
+        }
+    }
+}
+
+/// Channels, who speaks, and the severities of this connection.
 pub struct Voice {
     channel: Channel,
+    /// Those beside the first.
+    further: Vec<Channel>,
+    has_fields: bool,
+    speaker: Speaker,
+    /// That of lines whose rule names none.
+    facility: u8,
     allow: Priority,
     deny: Priority,
+    /// What is spoken about, for channels with fields.
+    connection: Option<Connection>,
 }
 
 impl Voice {
-    /// Speaks to the syslogd at `path`; `facility` is that of lines whose rule names none.
-    pub fn to_syslog(path: &Path, speaker: &Speaker, facility: u8) -> Voice {
-        Voice::on(Channel::Syslog(Syslog::new(path, &safe(&speaker.tag), speaker.pid, facility)))
+    /// Speaks to the syslogd at `path`.
+    fn to_syslog(path: &Path, speaker: Speaker, facility: u8) -> Voice {
+        let syslog = Syslog::new(path, &safe(&speaker.tag), speaker.pid, facility);
+        Voice::on(Channel::Syslog(syslog), speaker, facility)
     }
 
-    /// Speaks on a descriptor that is known to be no client (`process::own_copy`).
-    pub fn to_stderr(fd: OwnedFd, speaker: &Speaker) -> Voice {
-        let speaker = Speaker { tag: safe(&speaker.tag), pid: speaker.pid };
-        Voice::on(Channel::Stderr {
-            file: File::from(fd),
-            speaker,
-            clock: Clock::default(),
-            patience: PATIENCE,
-            renewal: None,
-        })
-    }
-
-    fn on(channel: Channel) -> Voice {
+    fn on(channel: Channel, speaker: Speaker, facility: u8) -> Voice {
         let default = |level: Level| Priority { facility: None, level: level.number() };
-        Voice { channel, allow: default(Level::Allow), deny: default(Level::Deny) }
+        Voice {
+            has_fields: matches!(channel, Channel::Fields(_)),
+            channel,
+            further: Vec::new(),
+            speaker,
+            facility,
+            allow: default(Level::Allow),
+            deny: default(Level::Deny),
+            connection: None,
+        }
+    }
+
+    /// The same, on one more channel.
+    fn and(mut self, channel: Channel) -> Voice {
+        self.has_fields |= matches!(channel, Channel::Fields(_));
+        self.further.push(channel);
+        self.share(PATIENCE, false);
+        self
+    }
+
+    fn channels(&mut self) -> impl Iterator<Item = &mut Channel> {
+        std::iter::once(&mut self.channel).chain(&mut self.further)
+    }
+
+    fn share(&mut self, patience: Duration, renewed: bool) {
+        let waiting = self.channels().filter(|channel| channel.may_wait()).count();
+        let share = patience / u32::try_from(waiting.max(1)).unwrap_or(u32::MAX);
+        self.channels().for_each(|channel| channel.set_patience(share, renewed));
     }
 
     /// For a process that lasts: a reader that sleeps is waited for once, a moment, until it is awake.
     pub fn lasting(mut self) -> Voice {
-        match &mut self.channel {
-            Channel::Syslog(syslog) => syslog.lasting(),
-            Channel::Stderr { file, patience, renewal, .. } => {
-                // Children write to the same pipe: it may be full between a look and a write.
-                if let Some(own) = without_waiting(file) {
-                    *file = own;
-                }
-                (*patience, *renewal) = (PATIENCE_LASTING, Some(PATIENCE_LASTING));
-            }
-        }
+        self.share(PATIENCE_LASTING, true);
         self
+    }
+
+    /// Whether anybody wants to know more than the line.
+    pub fn has_fields(&self) -> bool {
+        self.has_fields
+    }
+
+    /// From here on lines are about this connection.
+    pub fn speak_about(&mut self, connection: Connection) {
+        self.connection = Some(connection);
+    }
+
+    pub fn spoken_about(&self) -> Option<&Connection> {
+        self.connection.as_ref()
     }
 
     /// From here on lines are those of another process, or of this one again.
     pub fn speaks_for(&mut self, pid: u32) {
-        match &mut self.channel {
-            Channel::Syslog(syslog) => syslog.speaks_for(pid),
-            Channel::Stderr { speaker, .. } => speaker.pid = pid,
+        self.speaker.pid = pid;
+        for channel in self.channels() {
+            if let Channel::Syslog(syslog) = channel {
+                syslog.speaks_for(pid);
+            }
         }
     }
 
@@ -97,22 +153,49 @@ impl Voice {
             Level::Deny => self.deny,
             level => Priority { facility: None, level: level.number() },
         };
-        match &mut self.channel {
-            Channel::Syslog(syslog) => {
-                let facility = priority.facility.unwrap_or(0);
-                syslog.send(Message { facility, level: priority.level, text: &text });
-            }
-            Channel::Stderr { file, speaker, clock, patience, renewal } => {
-                let head = format!("[{}]: ", speaker.pid);
-                let parts = [clock.timestamp().as_bytes(), b" ", &speaker.tag, head.as_bytes(), &text, b"\n"]
-                    .concat();
-                // A reader that is gone, or does not read, changes no verdict, and is waited for once.
-                let begun = Instant::now();
-                let least = if renewal.is_some() { Duration::ZERO } else { LEAST_PATIENCE };
-                match write_until(file.as_fd(), &parts, begun + (*patience).max(least)) {
-                    Err(_) => *patience = patience.saturating_sub(begun.elapsed()),
-                    Ok(()) => *patience = renewal.unwrap_or(*patience),
+        let pid = self.speaker.pid;
+        for channel in self.channels() {
+            match channel {
+                Channel::Syslog(syslog) => {
+                    let facility = priority.facility.unwrap_or(0);
+                    syslog.send(Message { facility, level: priority.level, text: &text });
                 }
+                Channel::Stderr(stderr) => stderr.say(pid, &text),
+                Channel::Fields(_) => {}
+            }
+        }
+        if self.has_fields {
+            self.tell(entry, priority, &text);
+        }
+    }
+
+    /// Tells channels with fields.
+    #[cold]
+    #[inline(never)]
+    fn tell(&mut self, entry: &Entry, priority: Priority, text: &[u8]) {
+        let (connection, verdict) = match entry.about.as_deref() {
+            Some(About::Verdict(verdict)) => (Some(&verdict.connection), Some(verdict)),
+            Some(About::Connection(connection)) => (Some(connection), None),
+            None => (self.connection.as_ref(), None),
+        };
+        let tag = safe(&self.speaker.tag);
+        let event = Event {
+            time: SystemTime::now(),
+            kind: entry.kind(),
+            message: text,
+            // 0 is the kernel's, and nobody's here.
+            facility: priority.facility.filter(|&facility| facility != 0).unwrap_or(self.facility),
+            level: priority.level,
+            daemon: &self.speaker.tag,
+            tag: &tag,
+            pid: self.speaker.pid,
+            rule: entry.rule.as_ref(),
+            connection,
+            verdict,
+        };
+        for channel in std::iter::once(&mut self.channel).chain(&mut self.further) {
+            if let Channel::Fields(fields) = channel {
+                fields.tell(&event);
             }
         }
     }
@@ -128,52 +211,4 @@ fn safe(tag: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(tag.len());
     escape(tag, b"[]:", &mut out);
     out
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use std::io::Read;
-
-    #[test]
-    fn a_reader_that_sleeps_is_waited_for_once() {
-        let (mut reader, writer) = std::io::pipe().expect("a pipe");
-        let speaker = Speaker { tag: b"d".to_vec(), pid: 1 };
-        let mut voice = Voice::to_stderr(writer.into(), &speaker);
-        let line = Entry::new(Level::Info, [b'x'; 1000]);
-        let begun = Instant::now();
-        for _ in 0..400 {
-            voice.say(&line);
-        }
-        assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
-        let mut whole = vec![0; 50 * 1024];
-        reader.read_exact(&mut whole).expect("what was taken");
-        voice.say(&Entry::new(Level::Info, "awake"));
-        drop(voice);
-        let mut rest = Vec::new();
-        reader.read_to_end(&mut rest).expect("the rest");
-        assert!(rest.ends_with(b" d[1]: awake\n"), "it is spoken to again");
-    }
-
-    #[test]
-    fn a_process_that_lasts_waits_for_a_moment_each_time_the_reader_falls_asleep() {
-        let (mut reader, writer) = std::io::pipe().expect("a pipe");
-        let speaker = Speaker { tag: b"d".to_vec(), pid: 1 };
-        let mut voice = Voice::to_stderr(writer.into(), &speaker).lasting();
-        let line = Entry::new(Level::Info, [b'x'; 1000]);
-        for _ in 0..3 {
-            let begun = Instant::now();
-            for _ in 0..1000 {
-                voice.say(&line);
-            }
-            assert!(begun.elapsed() < Duration::from_millis(900), "{:?}", begun.elapsed());
-            reader.read_exact(&mut vec![0; 50 * 1024]).expect("what was taken");
-        }
-        voice.speaks_for(42);
-        voice.say(&Entry::new(Level::Info, "awake"));
-        drop(voice);
-        let mut rest = Vec::new();
-        reader.read_to_end(&mut rest).expect("the rest");
-        assert!(rest.ends_with(b" d[42]: awake\n"), "and in another's name");
-    }
 }

@@ -10,13 +10,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// Which floor a top-level module stands on.
-const FLOORS: [(&str, Floor); 28] = [
+const FLOORS: [(&str, Floor); 29] = [
     ("error", Floor::Above(0)),
     ("facts", Floor::Above(0)),
     ("rules", Floor::Above(1)),
     ("verdict", Floor::Above(2)),
     ("expand", Floor::Above(2)),
     ("logline", Floor::Above(2)),
+    ("event", Floor::Above(2)),
     ("words", Floor::Above(2)),
     ("advice", Floor::Above(2)),
     ("sys", Floor::Cellar),

@@ -14,24 +14,24 @@
 
 use std::ffi::{CString, OsString};
 use std::io;
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::BorrowedFd;
 use std::os::unix::ffi::OsStringExt;
 use std::panic::{AssertUnwindSafe, catch_unwind, set_hook};
-use std::path::Path;
 use std::time::Duration;
 use wrap::actions::{Outcome, RealHands, settle};
 use wrap::error::Error;
-use wrap::facts::{DaemonName, Fact, Request, Side, Transport};
+use wrap::event::{About, Connection, Kind, Notes, Verdict, Why};
+use wrap::facts::{Ask, DaemonName, Fact, Request, Side, Transport};
 use wrap::invocation::{Door, Instead, Invocation, OWN_NAME, read};
 use wrap::listen::{self, Doors, Gate, Service};
 use wrap::logline::{self, Caller, Entry, Level, Line};
-use wrap::lookup::{Live, endpoint, inet, transport};
-use wrap::settings::{self, LogTo, Resolve, Settings};
+use wrap::lookup::{Live, Timed, endpoint, inet, transport};
+use wrap::settings::{self, Resolve, Settings};
 use wrap::sys::launch::Launcher;
-use wrap::sys::{file, process, socket, syslog};
+use wrap::sys::{file, process, socket};
 use wrap::tables::image::{Image, RuleTable};
 use wrap::verdict::Tables;
-use wrap::voice::{Speaker, Voice};
+use wrap::voice::{Channels, Voice};
 
 /// How long a refused datagram holds the process: it throttles a flood of spoofed ones under `wait`.
 const DATAGRAM_DELAY: Duration = Duration::from_secs(1);
@@ -53,17 +53,16 @@ extern "C" fn main() -> i32 {
 }
 
 /// A panic is told to the log and to nobody else: descriptor 2 may be the client.
-fn report_panics(name: Vec<u8>, stderr: Option<&OwnedFd>, facility: u8) {
-    let stderr = stderr.and_then(|fd| fd.try_clone().ok());
+fn report_panics(name: Vec<u8>, channels: Channels) {
     set_hook(Box::new(move |panic| {
         let place = panic.location().map(ToString::to_string).unwrap_or_default();
         let text = format!("error: internal error at {place}");
-        open_voice(&name, stderr.as_ref(), facility).say(&Entry::new(Level::Err, text));
+        channels.voice(&name).say(&Entry::new(Level::Err, text));
     }));
 }
 
 fn start() -> i32 {
-    report_panics(OWN_NAME.into(), None, Settings::default().facility);
+    report_panics(OWN_NAME.into(), Channels::syslog(Settings::default().facility));
     // Descriptor 0 may be closed; our files must not land there.
     let client = process::standard(0);
     process::fill_standard();
@@ -77,22 +76,25 @@ fn start() -> i32 {
     let settings = Settings {
         hosts_allow: invocation.allow.clone().unwrap_or(reading.settings.hosts_allow.clone()),
         hosts_deny: invocation.deny.clone().unwrap_or(reading.settings.hosts_deny.clone()),
-        log: invocation.log.unwrap_or(reading.settings.log),
+        log: match invocation.log.as_slice() {
+            [] => reading.settings.log.clone(),
+            log => log.to_vec().into(),
+        },
         image: invocation.image.clone().unwrap_or(reading.settings.image.clone()),
         ..reading.settings.clone()
     };
-    let stderr = (settings.log == LogTo::Stderr).then(|| process::own_copy(2)).flatten();
-    let voice = || open_voice(&invocation.daemon, stderr.as_ref(), settings.facility);
-    report_panics(invocation.daemon.clone(), stderr.as_ref(), settings.facility);
+    let (channels, missing) = Channels::open(&settings.log, settings.facility);
+    let voice = || channels.voice(&invocation.daemon);
+    report_panics(invocation.daemon.clone(), channels.again());
     let mut call =
         Call { invocation: &invocation, settings: &settings, refuses: reading.refuses, environment: None };
-    let complaints: Vec<_> = reading.problems.iter().flat_map(logline::problem).collect();
+    let complaints: Vec<_> = reading.problems.iter().flat_map(logline::problem).chain(missing).collect();
     if invocation.listen.is_empty() {
         let mut voice = voice();
         voice.say_all(&complaints);
         return call.answer(client, &mut voice);
     }
-    let mut own_voice = open_voice(OWN_NAME.as_bytes(), stderr.as_ref(), settings.facility).lasting();
+    let mut own_voice = channels.voice(OWN_NAME.as_bytes()).lasting();
     own_voice.say_all(&complaints);
     if reading.refuses {
         own_voice.say(&Entry::new(Level::Err, "error: every connection would be refused: not listening"));
@@ -104,9 +106,10 @@ fn start() -> i32 {
         let (sockets, environment) = handed.map(|h| (h.sockets, h.environment)).unzip();
         call.environment = environment;
         let doors = Doors { addresses: invocation.addresses(), handed: sockets.unwrap_or_default() };
+        let voice_of_service = voice().lasting();
         let service = Service {
-            gate: Gate::new(&invocation.daemon, &settings),
-            voice: voice().lasting(),
+            gate: Gate::new(&invocation.daemon, &settings, voice_of_service.has_fields()),
+            voice: voice_of_service,
             server: call.launcher()?,
             whole_way: &|| call.answer(process::standard(0), &mut voice()),
         };
@@ -150,21 +153,13 @@ fn explain(instead: &Instead) -> i32 {
         }
         None => {
             leave_unserved();
-            let mut voice = open_voice(OWN_NAME.as_bytes(), None, Settings::default().facility);
+            let mut voice = Channels::syslog(Settings::default().facility).voice(OWN_NAME.as_bytes());
             for line in text.lines().filter(|line| !line.trim().is_empty()) {
                 voice.say(&Entry::new(Level::Err, line));
             }
         }
     }
     status
-}
-
-fn open_voice(name: &[u8], stderr: Option<&OwnedFd>, facility: u8) -> Voice {
-    let speaker = Speaker { tag: name.to_vec(), pid: process::pid() };
-    match stderr.and_then(|fd| fd.try_clone().ok()) {
-        Some(fd) => Voice::to_stderr(fd, &speaker),
-        None => Voice::to_syslog(Path::new(syslog::DEV_LOG), &speaker, facility),
-    }
 }
 
 struct Call<'a> {
@@ -180,7 +175,9 @@ impl Call<'_> {
     /// Serves one connection, or refuses it, whatever happens.
     fn answer(&self, client: Option<BorrowedFd<'static>>, voice: &mut Voice) -> i32 {
         catch_unwind(AssertUnwindSafe(|| self.serve(client, voice))).unwrap_or_else(|_| {
-            voice.say(&Entry::new(Level::Deny, "connection refused after an internal error"));
+            let verdict = voice.spoken_about().cloned().map(Verdict::of_mistake).map(About::Verdict);
+            let line = Entry::new(Level::Deny, "connection refused after an internal error");
+            voice.say(&line.about(verdict));
             leave_unserved();
             0
         })
@@ -211,18 +208,29 @@ impl Call<'_> {
             self.settings.resolve_timeout,
         )
         .by_image(image.as_ref());
+        let (timed, has_fields) = (Timed::new(&live), voice.has_fields());
+        let asker: &dyn Ask = if has_fields { &timed } else { &live };
         let transport = transport(&ends);
         let both = (endpoint(&ends.client), endpoint(&ends.server));
         let daemon = DaemonName::stated(&self.invocation.daemon);
-        let request = Request::new(daemon, process::pid(), transport, both, &live);
+        let request = Request::new(daemon, process::pid(), transport, both, asker);
+        let mut notes = has_fields.then(|| {
+            voice.speak_about(Connection::of(&request));
+            Notes { by_image: image.is_some(), ..Notes::default() }
+        });
 
         // A source route lets anybody claim any address: nothing else is asked of such a caller.
         if transport == Transport::Stream {
             let options = socket::ip_options(fd);
+            if let Some(notes) = &mut notes {
+                notes.ip_options.clone_from(&options);
+            }
             let Caller { user, host, .. } = Caller::of(&request);
             if socket::is_source_routed(&options) {
-                let line = Line::SourceRoute { user, host };
-                voice.say(&Entry::new(Level::Warning, line.print()));
+                let line = Entry::new(Level::Warning, Line::SourceRoute { user, host }.print());
+                let notes = notes.map(|notes| Notes { why: Why::SourceRoute, ..notes });
+                let verdict = notes.map(|notes| Verdict::of(Kind::Refused, &request, &notes));
+                voice.say(&line.about(verdict.map(About::Verdict)));
                 socket::shut(fd);
                 return refuse();
             }
@@ -240,9 +248,12 @@ impl Call<'_> {
         let mut tables = Tables::new(&mut allow, &mut deny, self.settings.strict);
         let mut hands = RealHands::new(voice, Some(fd));
         hands.environment.clone_from(&self.environment);
+        hands.notes = notes;
         let is_spoofed = || self.settings.paranoid && request.name(Side::Client) == &Fact::Paranoid;
-        let outcome = if self.refuses || is_spoofed() {
-            Outcome::Refused
+        let outcome = if self.refuses {
+            hands.refuse_for(Why::Settings)
+        } else if is_spoofed() {
+            hands.refuse_for(Why::Paranoid)
         } else {
             settle(&mut tables, &request, &mut hands)
         };
@@ -252,25 +263,26 @@ impl Call<'_> {
             request.name(Side::Client);
         }
         hands.voice.say_all(&logline::doubts(&request));
-        let say = |voice: &mut Voice, level, line: fn(Caller) -> Line| {
-            voice.say(&Entry::new(level, line(Caller::of(&request)).print()));
-        };
         if outcome == Outcome::HandedOver {
             return 0;
         }
         let path = self.invocation.path(&self.settings.server_directory);
         let recursive = file::is_this_program(&path);
-        if outcome == Outcome::Proceed && recursive {
+        let outcome = if outcome == Outcome::Proceed && recursive {
             hands.voice.say(&Entry::new(Level::Err, "error: tcpd is recursively calling itself"));
-        }
-        if outcome == Outcome::Refused || recursive {
-            say(hands.voice, Level::Deny, Line::Refused);
+            hands.refuse_for(Why::Recursion)
+        } else {
+            outcome
+        };
+        if outcome == Outcome::Refused {
+            hands.conclude(&request, Kind::Refused);
             return refuse();
         }
-        say(hands.voice, Level::Allow, Line::Connect);
+        hands.conclude(&request, Kind::Served);
         if let Err(error) = hands.assume() {
             hands.voice.say(&Entry::new(Level::Err, format!("error: {error}")));
-            say(hands.voice, Level::Deny, Line::Refused);
+            let _ = hands.refuse_for(Why::Identity);
+            hands.conclude(&request, Kind::Refused);
             return refuse();
         }
         let cause = match self.arguments() {

@@ -14,6 +14,7 @@ use crate::facts::Identity;
 use crate::logline::{self, Entry, Level};
 use crate::rules::options::Priority;
 use crate::sys::process::{self, Ended, Shell};
+use crate::verdict::Because;
 use std::ffi::{CString, c_int};
 use std::io;
 use std::path::Path;
@@ -152,7 +153,8 @@ impl Hands for OnBehalf {
 
     fn forget_identity(&mut self) {}
 
-    fn matched(&mut self, place: &Place) {
+    fn decided(&mut self, because: &Because) {
+        let Because::Rule(_, place) = because else { return };
         if tells(2) && !self.found_elsewhere {
             let line = format!("matched:  {} line {}", place.file.display(), place.line);
             program::say(&Entry::new(Level::Debug, line));

@@ -12,6 +12,7 @@
 
 use super::kept::{Bounds, Kept, Where};
 use crate::error::NameDoubt;
+use crate::event::{About, Kind, Notes, Verdict};
 use crate::facts::{
     Ask, DaemonName, Fact, HostName, Identity, ListEnd, Membership, NoSuch, Request, Side, Sought, Transport,
     UserName,
@@ -42,11 +43,14 @@ pub struct Gate {
     pub kept: Option<Kept>,
     /// A refusal is no more than its line in the log.
     refuses: bool,
+    /// Somebody wants to know more than the line.
+    tells: bool,
 }
 
 impl Gate {
-    /// The gate of a service. It is shut where settings want every rule read, or names asked for.
-    pub fn new(daemon: &[u8], settings: &Settings) -> Gate {
+    /// The gate of a service. It is shut where settings want every rule read, or names asked for. `tells`:
+    /// an answer has its event with it.
+    pub fn new(daemon: &[u8], settings: &Settings, tells: bool) -> Gate {
         let Settings { hosts_allow, hosts_deny, image, .. } = settings;
         let is_shut = settings.strict || settings.paranoid || settings.resolve == Resolve::Always;
         let files = Where { allow: hosts_allow.clone(), deny: hosts_deny.clone(), image: image.clone() };
@@ -54,6 +58,7 @@ impl Gate {
             daemon: daemon.to_vec(),
             kept: (!is_shut).then(|| Kept::new(files)),
             refuses: settings.refuse_delay.unwrap_or_default() == Duration::ZERO,
+            tells,
         }
     }
 
@@ -64,11 +69,11 @@ impl Gate {
         let is_plain = matches!((&ends.client, &ends.server), (End::Inet(..), End::Inet(..)))
             && transport(&ends) == Transport::Stream
             && socket::ip_options(connection).is_empty();
-        let daemon = &self.daemon;
+        let (daemon, tells) = (&self.daemon, self.tells);
         let answer = is_plain.then(|| {
             kept.search(|image, allow, deny, bounds| {
                 let mut tables = Tables::new(allow, deny, false);
-                by_numbers(daemon, &ends, &mut tables, image, bounds)
+                by_numbers(daemon, &ends, &mut tables, &Numbers { image, bounds }, tells)
             })
         })??;
         (self.refuses || matches!(answer, Answer::Served(_))).then_some(answer)
@@ -80,22 +85,30 @@ fn by_numbers(
     daemon: &[u8],
     ends: &Ends,
     tables: &mut Tables<'_>,
-    image: &Image,
-    bounds: &Bounds,
+    numbers: &Numbers<'_>,
+    tells: bool,
 ) -> Option<Answer> {
-    let numbers = Numbers { image, bounds };
     let both = (endpoint(&ends.client), endpoint(&ends.server));
-    let request = Request::new(DaemonName::stated(daemon), process::pid(), Transport::Stream, both, &numbers);
+    let request = Request::new(DaemonName::stated(daemon), process::pid(), Transport::Stream, both, numbers);
     let Decision { access, because, plan, remarks, .. } = decide(tables, &request);
-    if bounds.are_left() || !plan.is_empty() || !remarks.is_empty() {
+    if numbers.bounds.are_left() || !plan.is_empty() || !remarks.is_empty() {
         return None;
     }
-    let line = |level, line: fn(Caller) -> Line| Entry::new(level, line(Caller::of(&request)).print());
-    match (access, because) {
+    let verdict = |kind| {
+        let mut notes = Notes { by_image: true, ..Notes::default() };
+        notes.decided(&because);
+        About::Verdict(Verdict::of(kind, &request, &notes))
+    };
+    let line = |level, kind, line: fn(Caller) -> Line| {
+        Entry::new(level, line(Caller::of(&request)).print()).about(tells.then(|| verdict(kind)))
+    };
+    match (access, &because) {
         (Access::Permit, Because::Rule(..) | Because::NoRule) => {
-            Some(Answer::Served(line(Level::Allow, Line::Connect)))
+            Some(Answer::Served(line(Level::Allow, Kind::Served, Line::Connect)))
         }
-        (Access::Deny, Because::Rule(..)) => Some(Answer::Refused(line(Level::Deny, Line::Refused))),
+        (Access::Deny, Because::Rule(..)) => {
+            Some(Answer::Refused(line(Level::Deny, Kind::Refused, Line::Refused)))
+        }
         (_, Because::Trouble) | (Access::Deny, Because::NoRule) => None,
     }
 }

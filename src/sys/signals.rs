@@ -92,16 +92,16 @@ impl Drop for Held {
     }
 }
 
-/// Does `write` with SIGPIPE held back; the one it raises is consumed.
-pub fn without_sigpipe<T>(write: impl FnOnce() -> T) -> T {
-    let pipe: SigSet = [Signal::SIGPIPE].into_iter().collect();
+/// Does `write` with a signal held back; the one it raises is consumed.
+pub fn holding_back<T>(signal: Signal, write: impl FnOnce() -> T) -> T {
+    let held: SigSet = [signal].into_iter().collect();
     let mut before = SigSet::empty();
-    let blocked = sigprocmask(SigmaskHow::SIG_BLOCK, Some(&pipe), Some(&mut before)).is_ok();
+    let blocked = sigprocmask(SigmaskHow::SIG_BLOCK, Some(&held), Some(&mut before)).is_ok();
     let result = write();
-    if blocked && !before.contains(Signal::SIGPIPE) {
+    if blocked && !before.contains(signal) {
         let at_once = libc::timespec { tv_sec: 0, tv_nsec: 0 };
         // SAFETY: the set and the time are plain values that outlive the call; no signal is described.
-        unsafe { libc::sigtimedwait(pipe.as_ref(), std::ptr::null_mut(), &raw const at_once) };
+        unsafe { libc::sigtimedwait(held.as_ref(), std::ptr::null_mut(), &raw const at_once) };
         let _ = sigprocmask(SigmaskHow::SIG_SETMASK, Some(&before), None);
     }
     result

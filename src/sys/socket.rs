@@ -7,6 +7,7 @@ use super::signals;
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::Signal;
 use nix::sys::socket::{
     AddressFamily, Backlog, MsgFlags, SockFlag, SockType, SockaddrLike, SockaddrStorage, UnixAddr, bind,
     connect, getpeername, getsockname, getsockopt, listen, recv, recvmsg, send, setsockopt, socket, sockopt,
@@ -258,7 +259,7 @@ pub fn write_until(fd: BorrowedFd<'_>, mut text: &[u8], deadline: Instant) -> io
                 if ready_now(fd, PollFlags::POLLOUT) || ready(fd, PollFlags::POLLOUT, deadline) =>
             {
                 let piece = text.get(..libc::PIPE_BUF).unwrap_or(text);
-                match signals::without_sigpipe(|| nix::unistd::write(fd, piece)) {
+                match signals::holding_back(Signal::SIGPIPE, || nix::unistd::write(fd, piece)) {
                     Ok(sent) => text = text.get(sent..).unwrap_or_default(),
                     Err(Errno::EAGAIN | Errno::EINTR) if Instant::now() < deadline => {}
                     Err(error) => return Err(error.into()),

@@ -1,23 +1,15 @@
 //! The way to syslogd, which may be missing, dead or stuck: none of that may hold a connection.
 //!
 //! Lines are as syslog(3) writes them (RFC 3164, local time, no host name), through the syslog crate
-//! with a format and a socket of our own. The socket does not block: when syslogd does not take a
-//! line, at most [`PATIENCE`] is spent over the life of the process; then lines are dropped, counted,
-//! and the count is the next line that gets through.
+//! with a format and a [`Mailbox`] of our own. What syslogd does not take is dropped, counted, and the
+//! count is the next line that gets through.
 
 use super::clock::Clock;
-use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, UnixAddr, connect, send, socket};
-use std::io::{self, Write};
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use super::mailbox::Mailbox;
+use std::io::Write;
+use std::path::Path;
+use std::time::Duration;
 use syslog::{LogFormat, Logger, Severity};
-
-/// Longest wait for a syslogd that does not read.
-pub const PATIENCE: Duration = Duration::from_millis(80);
-
-/// The same for a single line of a process that lasts; it is renewed with each line that is taken.
-pub const PATIENCE_LASTING: Duration = Duration::from_millis(10);
 
 /// Where syslogd listens.
 pub const DEV_LOG: &str = "/dev/log";
@@ -51,89 +43,9 @@ impl LogFormat<Message<'_>> for Lines {
     }
 }
 
-/// The socket. A line is one `write`.
-struct Socket {
-    path: PathBuf,
-    open: Option<(OwnedFd, SockType)>,
-    patience: Duration,
-    /// What patience is again once a line was taken.
-    renewal: Option<Duration>,
-}
-
-impl Socket {
-    fn connected(&mut self) -> io::Result<&(OwnedFd, SockType)> {
-        if self.open.is_none() {
-            let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
-            let address = UnixAddr::new(&self.path)?;
-            let try_type = |kind| -> io::Result<(OwnedFd, SockType)> {
-                let fd = socket(AddressFamily::Unix, kind, flags, None)?;
-                connect(fd.as_raw_fd(), &address)?;
-                Ok((fd, kind))
-            };
-            let opened = match try_type(SockType::Datagram) {
-                Err(error) if error.raw_os_error() == Some(libc::EPROTOTYPE) => try_type(SockType::Stream),
-                other => other,
-            };
-            self.open = Some(opened?);
-        }
-        self.open.as_ref().ok_or_else(|| io::Error::other("not connected"))
-    }
-
-    fn send_once(&mut self, line: &[u8]) -> io::Result<()> {
-        let deadline = Instant::now() + self.patience;
-        let mut waited = false;
-        let result = loop {
-            let (fd, kind) = self.connected()?;
-            // On a stream, syslogd wants a NUL behind each line.
-            let framed = if *kind == SockType::Stream { [line, b"\0"].concat() } else { line.to_vec() };
-            match send(fd.as_raw_fd(), &framed, MsgFlags::MSG_NOSIGNAL) {
-                Ok(_) => break Ok(()),
-                Err(nix::errno::Errno::EINTR) => {}
-                Err(nix::errno::Errno::EAGAIN) if Instant::now() < deadline => {
-                    waited = true;
-                    let fd = fd.as_fd();
-                    let left = deadline.saturating_duration_since(Instant::now());
-                    let timeout =
-                        nix::poll::PollTimeout::try_from(left).unwrap_or(nix::poll::PollTimeout::ZERO);
-                    let mut set = [nix::poll::PollFd::new(fd, nix::poll::PollFlags::POLLOUT)];
-                    let _ = nix::poll::poll(&mut set, timeout);
-                }
-                Err(error) => break Err(error.into()),
-            }
-        };
-        if waited {
-            self.patience = deadline.saturating_duration_since(Instant::now());
-        }
-        if let (Ok(()), Some(renewal)) = (&result, self.renewal) {
-            self.patience = renewal;
-        }
-        result
-    }
-}
-
-impl Write for Socket {
-    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        let stuck = |error: &io::Error| error.kind() == io::ErrorKind::WouldBlock;
-        match self.send_once(line) {
-            Ok(()) => {}
-            Err(error) if stuck(&error) || self.open.is_none() => return Err(error),
-            Err(_) => {
-                // syslogd was restarted: its old socket is dead for ever.
-                self.open = None;
-                self.send_once(line)?;
-            }
-        }
-        Ok(line.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
 /// A channel to syslogd. Opened with its first line.
 pub struct Syslog {
-    logger: Logger<Socket, Lines>,
+    logger: Logger<Mailbox, Lines>,
     facility: u8,
     lost: u32,
 }
@@ -141,19 +53,19 @@ pub struct Syslog {
 impl Syslog {
     /// `tag` stands before the process id; `facility` is that of lines without one of their own.
     pub fn new(path: &Path, tag: &[u8], pid: u32, facility: u8) -> Syslog {
-        let socket = Socket { path: path.to_owned(), open: None, patience: PATIENCE, renewal: None };
         Syslog {
-            logger: Logger::new(socket, Lines { tag: tag.to_vec(), pid, clock: Clock::default() }),
+            logger: Logger::new(
+                Mailbox::of_either_kind(path),
+                Lines { tag: tag.to_vec(), pid, clock: Clock::default() },
+            ),
             facility,
             lost: 0,
         }
     }
 
-    /// For a process that lasts: a syslogd that is stuck is waited for once, a moment, until it takes
-    /// lines again.
-    pub fn lasting(&mut self) {
-        self.logger.backend.patience = PATIENCE_LASTING;
-        self.logger.backend.renewal = Some(PATIENCE_LASTING);
+    /// How long a syslogd that is stuck is waited for; see [`Mailbox::set_patience`].
+    pub fn set_patience(&mut self, patience: Duration, renewed: bool) {
+        self.logger.backend.set_patience(patience, renewed);
     }
 
     /// From here on lines are those of another process.
@@ -193,8 +105,11 @@ impl Syslog {
 
 #[cfg(test)]
 mod tests {
+    use super::super::mailbox::PATIENCE_LASTING;
     use super::*;
     use std::os::unix::net::UnixDatagram;
+    use std::path::PathBuf;
+    use std::time::Instant;
 
     fn place(name: &str) -> PathBuf {
         std::env::temp_dir().join(format!("tcpd-syslog-{name}-{}", std::process::id()))
@@ -257,7 +172,7 @@ mod tests {
         let path = place("lasting");
         let log = UnixDatagram::bind(&path).expect("binds");
         let mut syslog = Syslog::new(&path, b"d", 1, 3);
-        syslog.lasting();
+        syslog.set_patience(PATIENCE_LASTING, true);
         let line = Message { facility: 0, level: 6, text: b"hello" };
         let begun = Instant::now();
         for _ in 0..20_000 {

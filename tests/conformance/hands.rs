@@ -6,11 +6,12 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use wrap::actions::{Banner, Hands, RealHands};
-use wrap::error::{Error, OptionFlaw, Place};
+use wrap::error::{Error, OptionFlaw};
 use wrap::facts::Identity;
 use wrap::logline::{Entry, Level};
 use wrap::rules::options::Priority;
 use wrap::sys::process::Ended;
+use wrap::verdict::Because;
 
 /// Which of the reference's switches are set, and what is remembered from call to call.
 pub struct Recording<'r, 'h> {
@@ -140,7 +141,8 @@ impl Hands for Recording<'_, '_> {
         self.real.forget_identity();
     }
 
-    fn matched(&mut self, place: &Place) {
+    fn decided(&mut self, because: &Because) {
+        let Because::Rule(_, place) = because else { return };
         self.table = place.file.to_path_buf();
         if self.verbose >= 2 {
             let line = format!("matched:  {} line {}", place.file.display(), place.line);

@@ -18,7 +18,7 @@ use wrap::facts::{DaemonName, IDENT_SECONDS, Request, Transport, stated_name};
 use wrap::sys::process;
 use wrap::tables::TextTable;
 use wrap::verdict::Tables;
-use wrap::voice::{Speaker, Voice};
+use wrap::voice::Channels;
 
 const UMASK: u32 = 0o027;
 /// Status of a child that got to the end of its work.
@@ -85,7 +85,7 @@ fn behave(vector: &Value, dir: &Path, names: &[PathBuf; 2], fd: BorrowedFd<'_>, 
     let is_ctl = text(vector, "api") == Some("hosts_ctl");
     let number = |field: &str| vectors::number(vector, field);
     let null = OwnedFd::from(File::options().write(true).open("/dev/null").expect("the null device"));
-    let mut voice = Voice::to_stderr(null, &Speaker { tag: b"test".to_vec(), pid: 1 });
+    let mut voice = Channels::on_stderr(null).voice(b"test");
     let connection = (!is_ctl && text(vector, "fd") != Some("none")).then_some(fd);
     let mut hands = Recording {
         real: RealHands::new(&mut voice, connection),

@@ -11,6 +11,7 @@
 #[path = "../lab/mod.rs"]
 mod lab;
 
+mod channels;
 mod checker;
 mod cli;
 mod client;

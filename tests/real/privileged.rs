@@ -26,6 +26,8 @@ fn a_privileged_start_takes_no_options() {
         ["--deny", "/nonexistent"],
         ["--config", configuration.as_str()],
         ["--log", "stderr"],
+        ["--log", "journal"],
+        ["--log", "json:/run/tw-e2e/log.json"],
         ["--image", open.as_str()],
     ] {
         let arguments = ["tcpd", options[0], options[1], "--", "/usr/sbin/in.tw-probe"];
