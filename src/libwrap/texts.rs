@@ -252,6 +252,7 @@ pub unsafe extern "C" fn cidr_mask_addr(text: *const c_char) -> c_ulong {
         }
         // SAFETY: it is not null, so it ends in a NUL.
         let text = unsafe { CStr::from_ptr(text) }.to_bytes().trim_ascii_start();
+        let text = text.strip_prefix(b"+").unwrap_or(text);
         let digits = text.iter().take_while(|byte| byte.is_ascii_digit()).count();
         let number = text.get(..digits).and_then(|digits| std::str::from_utf8(digits).ok()?.parse().ok());
         match number {

@@ -10,6 +10,7 @@
 #include <arpa/inet.h>
 #include <limits.h>
 #include <net/if.h>
+#include <pthread.h>
 #include <sched.h>
 #include <sys/ioctl.h>
 #include <sys/resource.h>
@@ -356,6 +357,48 @@ static void commands_are_alone(const char *option)
 static void spawns_are_alone(void) { commands_are_alone("spawn"); }
 static void tests_are_alone(void) { commands_are_alone("aclexec"); }
 
+/* A thread may be cancelled while it waits for a command: it ends when the decision is made. */
+static void *decide_slowly(void *verdict)
+{
+    *(int *) verdict = hosts_access(stated());
+    pthread_testcancel();
+    return NULL;
+}
+
+static void cancelled_threads_end_themselves_only(void)
+{
+    pthread_t thread;
+    void *ended = NULL;
+    int verdict = -1;
+    rules("ALL: ALL: spawn sleep 2\n", "");
+    EXPECT(pthread_create(&thread, NULL, decide_slowly, &verdict) == 0);
+    usleep(500000);
+    EXPECT(pthread_cancel(thread) == 0 && pthread_join(thread, &ended) == 0);
+    EXPECT(ended == PTHREAD_CANCELED && verdict == 1);
+}
+
+/* Without descriptors nobody's name can be found out, and a rule about names would reach nobody. */
+static void no_descriptor_is_no_answer(void)
+{
+    struct rlimit limit;
+    struct sockaddr_in client = { .sin_family = AF_INET, .sin_addr = { htonl(INADDR_LOOPBACK) } };
+    struct request_info request;
+    int last, taken[64], count = 0;
+    request_init(&request, RQ_DAEMON, "d", RQ_CLIENT_SIN, &client, 0);
+    sock_methods(&request);
+    rules("", "ALL: nobody.example.net\n");
+    last = open("/dev/null", O_RDONLY);
+    EXPECT(last >= 0 && getrlimit(RLIMIT_NOFILE, &limit) == 0);
+    limit.rlim_cur = (rlim_t) last + 3;
+    EXPECT(setrlimit(RLIMIT_NOFILE, &limit) == 0);
+    while (count < (int) COUNT(taken) && (taken[count] = dup(last)) >= 0)
+        count++;
+    /* Two are left: enough for a table, and not for a lookup beside it. */
+    EXPECT(count >= 2 && close(taken[count - 1]) == 0 && close(taken[count - 2]) == 0);
+    EXPECT(hosts_access(&request) == 0);
+    EXPECT(logged("too few descriptors"));
+}
+
 /* ------------------------------------------------------------------------------------------- list */
 
 #define QUIET(name, only) \
@@ -388,6 +431,8 @@ static const struct check checks[] = {
     OURS(own_child_later_and_test),
     OURS(spawns_are_alone),
     OURS(tests_are_alone),
+    OURS(cancelled_threads_end_themselves_only),
+    OURS(no_descriptor_is_no_answer),
 };
 
 int main(int count, char **words)

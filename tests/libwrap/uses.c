@@ -346,6 +346,48 @@ static void severities_are_the_programs(void)
     EXPECT(logged("refused connect from") && logged("refused connect from")->number == (LOG_LOCAL2 | LOG_DEBUG));
 }
 
+/* A program that keeps one request for all its clients: one that has gone spoils nothing for the next. */
+static void a_client_that_has_gone_is_the_only_one_refused(void)
+{
+    int ends[2];
+    struct request_info *request = stated();
+    EXPECT(connected(AF_INET, 0, ends));
+    rules("", "");
+    request_init(request, RQ_DAEMON, "d", RQ_FILE, -1, 0);
+    sock_host(request);
+    EXPECT(logged("can't get client address") && hosts_access(request) == 0);
+    request_set(request, RQ_FILE, ends[1], 0);
+    sock_host(request);
+    EXPECT(hosts_access(request) == 1);
+    request_set(request, RQ_USER, (char *) NULL, 0);
+    sock_host(request);
+    EXPECT(hosts_access(request) == 0);
+}
+
+/* Rules in brackets reach every address of IPv6, whatever its scope says, and whether or not there is such
+ * an interface. */
+static void a_scope_hides_nobody(void)
+{
+    const struct { const char *address; unsigned int scope; const char *rule; } clients[] = {
+        { "fe80::1", 1, "[fe80::]/10" },      { "fe80::1", 4000000, "[fe80::]/10" },
+        { "fe80::1", 4000000, "[fe80::1]" },  { "fe80::1", 4000000, "[::]/0" },
+        { "2001:db8::1", 1, "[2001:db8::]/32" }, { "2001:db8::1", 4000000, "[2001:db8::]/32" },
+        { "fec0::1", 1, "[fec0::]/16" },      { "ff01::1", 1, "[ff01::]/16" },
+        { "::1.2.3.4", 0, ".3.4" },           { "::1.2.3.4", 0, "[::1.2.3.4]" },
+    };
+    for (size_t at = 0; at < COUNT(clients); at++) {
+        struct sockaddr_in6 client = { .sin6_family = AF_INET6, .sin6_scope_id = clients[at].scope };
+        struct request_info request;
+        char rule[100];
+        EXPECT(inet_pton(AF_INET6, clients[at].address, &client.sin6_addr) == 1);
+        request_init(&request, RQ_DAEMON, "d", RQ_CLIENT_SIN, &client, 0);
+        sock_methods(&request);
+        snprintf(rule, sizeof rule, "ALL: %s\n", clients[at].rule);
+        rules("", rule);
+        EXPECT(hosts_access(&request) == 0);
+    }
+}
+
 #define ALL(name) { #name, name, 0 }
 #define OURS(name) { #name, name, 1 }
 
@@ -366,6 +408,8 @@ static const struct check checks[] = {
     OURS(addresses_belong_to_their_request),
     ALL(rules_are_read_each_time),
     ALL(severities_are_the_programs),
+    OURS(a_client_that_has_gone_is_the_only_one_refused),
+    ALL(a_scope_hides_nobody),
 };
 
 int main(int count, char **words)
