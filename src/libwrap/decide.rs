@@ -20,7 +20,7 @@ use crate::settings::{self, Resolve, Settings};
 use crate::sys::{process, socket};
 use crate::tables::image::{Image, RuleTable};
 use crate::verdict::{Access, Because, Decision, IfNot, Tables};
-use std::path::PathBuf;
+use std::path::Path;
 
 /// Decides, and does what the rule says.
 pub fn is_served(theirs: Theirs) -> bool {
@@ -37,14 +37,14 @@ pub fn is_served(theirs: Theirs) -> bool {
     };
     let settings = &reading.settings;
     let path = settings.image.as_deref();
-    let image = Image::wanted(path, settings.strict, (&allow, &deny), caller);
+    let image = Image::wanted(path, settings.strict, (allow, deny), caller);
     image.as_ref().err().zip(path).and_then(|(why, path)| why.problem(path)).iter().for_each(complain);
     let image = image.as_ref().ok();
 
     let asker = Asker::new(theirs, settings, image);
     let request = asker.request();
     let mut hands = OnBehalf::new(theirs, may_end);
-    let (mut first, mut second) = (RuleTable::new(&allow, image), RuleTable::new(&deny, image));
+    let (mut first, mut second) = (RuleTable::new(allow, image), RuleTable::new(deny, image));
     let is_spoofed = || settings.paranoid && request.name(Side::Client) == &Fact::Paranoid;
     let outcome = if reading.refuses || is_spoofed() {
         Outcome::Refused
@@ -61,7 +61,7 @@ pub fn is_served(theirs: Theirs) -> bool {
         Outcome::Proceed => true,
         Outcome::Refused => false,
         // A twist that was only tried out leaves the verdict to its table.
-        Outcome::HandedOver => hands.is_at(&allow),
+        Outcome::HandedOver => hands.is_at(allow),
     }
 }
 
@@ -75,14 +75,17 @@ fn finish(request: &Request<'_>, resolve: Resolve) {
 }
 
 /// Where the tables are: where the program says, or else tcpd.conf(5).
-fn tables(settings: &Settings) -> Option<(PathBuf, PathBuf)> {
-    let place = |named, as_ever: &PathBuf| match named {
-        Named::AsEver => Some(as_ever.clone()),
-        Named::Here(path) => Some(path),
-        Named::Nowhere => None,
-    };
+fn tables(settings: &Settings) -> Option<(&Path, &Path)> {
     let (allow, deny) = program::tables();
     Some((place(allow, &settings.hosts_allow)?, place(deny, &settings.hosts_deny)?))
+}
+
+fn place(named: Named, as_ever: &Path) -> Option<&Path> {
+    match named {
+        Named::AsEver => Some(as_ever),
+        Named::Here(path) => Some(path),
+        Named::Nowhere => None,
+    }
 }
 
 /// What came of the options of a rule.

@@ -12,7 +12,7 @@ use crate::rules::options::Priority;
 use crate::sys::program;
 use std::ffi::{CStr, OsStr, c_char, c_int, c_void};
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, Ordering};
 
@@ -146,7 +146,7 @@ pub fn say(entry: &Entry) {
 pub enum Named {
     /// Where tcpd.conf(5) says: the program has left it alone.
     AsEver,
-    Here(PathBuf),
+    Here(&'static Path),
     /// The program has made it null.
     Nowhere,
 }
@@ -158,9 +158,9 @@ fn named(table: *const c_char, as_ever: *const c_char) -> Named {
     if table.is_null() {
         return Named::Nowhere;
     }
-    // SAFETY: what a program points this to is a text that ends in a NUL (hosts_access(3)).
+    // SAFETY: what a program points this to is a text that ends in a NUL, and stays (hosts_access(3)).
     let path = unsafe { CStr::from_ptr(table) };
-    Named::Here(PathBuf::from(OsStr::from_bytes(path.to_bytes())))
+    Named::Here(Path::new(OsStr::from_bytes(path.to_bytes())))
 }
 
 /// The two tables, as the program has set them.

@@ -5,7 +5,7 @@
 
 use nix::fcntl::{OFlag, openat};
 use nix::sys::memfd::{MFdFlags, memfd_create};
-use nix::sys::stat::Mode;
+use nix::sys::stat::{FileStat, Mode, SFlag, fstat, lstat};
 use std::ffi::{CStr, CString, OsStr, OsString, c_char};
 use std::fs::{DirBuilder, File, Metadata, OpenOptions, Permissions};
 use std::io;
@@ -51,7 +51,18 @@ impl Stamp {
 
     /// The stamp of an open file as it is now.
     pub fn now(file: &File) -> io::Result<Stamp> {
-        file.metadata().map(|meta| Stamp::of(&meta))
+        fstat(file).map(|stat| Stamp::of_stat(&stat)).map_err(Into::into)
+    }
+
+    /// Of what stat(2) says; the types are those of the machine.
+    #[allow(clippy::unnecessary_cast, reason = "not on every machine")]
+    fn of_stat(stat: &FileStat) -> Stamp {
+        Stamp {
+            device: stat.st_dev as u64,
+            inode: stat.st_ino as u64,
+            size: u64::try_from(stat.st_size).unwrap_or(0),
+            changed: (stat.st_ctime as i64, stat.st_ctime_nsec as i64),
+        }
     }
 }
 
@@ -64,10 +75,11 @@ pub fn open(path: &Path) -> io::Result<Opened> {
         Err(cause) if cause.kind() == io::ErrorKind::NotFound => return Ok(Opened::Nothing),
         Err(cause) => return Err(cause),
     };
-    let meta = file.metadata()?;
-    if meta.is_file() {
-        return Ok(Opened::Regular(file, Stamp::of(&meta)));
+    let stat = fstat(&file)?;
+    if SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT == SFlag::S_IFREG {
+        return Ok(Opened::Regular(file, Stamp::of_stat(&stat)));
     }
+    let meta = file.metadata()?;
     if is_null(&meta) {
         return Ok(Opened::Nothing);
     }
@@ -113,6 +125,8 @@ fn is_null(meta: &Metadata) -> bool {
 /// they are. A symbolic link is not followed to the file.
 pub fn open_beside(path: &Path) -> io::Result<(File, File)> {
     let name = path.file_name().ok_or(io::ErrorKind::NotFound)?;
+    // Where there is nothing, nothing has to be opened to learn it.
+    lstat(path)?;
     let above = path.parent().filter(|above| !above.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let flags = libc::O_PATH | libc::O_DIRECTORY | libc::O_CLOEXEC;
     let directory = OpenOptions::new().read(true).custom_flags(flags).open(above)?;
