@@ -268,7 +268,7 @@ pub unsafe extern "C" fn clean_exit(request: *mut RequestInfo) {
     let leave = |request: Theirs| {
         let is_datagram = request.drain();
         let default = if is_datagram { DATAGRAM_DELAY } else { Duration::ZERO };
-        let settings = settings::read_if_permitted(process::caller()).settings;
+        let settings = settings::read_if_permitted(process::caller).settings;
         std::thread::sleep(settings.refuse_delay.unwrap_or(default));
     };
     // SAFETY: promised by the caller.

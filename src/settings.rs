@@ -192,7 +192,7 @@ impl Reading {
 
 /// Reads the usual file for a process that is somebody else's, and may be locked in: where it may not be
 /// opened, all defaults hold, and somebody should know.
-pub fn read_if_permitted(caller: u32) -> Reading {
+pub fn read_if_permitted(caller: fn() -> u32) -> Reading {
     match open(Path::new(PATH)) {
         Err(cause) if cause.kind() == io::ErrorKind::PermissionDenied => {
             let flaw = SettingFlaw::Unreadable(format!("{}: the defaults hold", reason(&cause)));
@@ -200,7 +200,8 @@ pub fn read_if_permitted(caller: u32) -> Reading {
             let problems = vec![Problem::at(place, Weight::Warning, What::Setting(flaw))];
             Reading { problems, ..Reading::of_defaults() }
         }
-        found => read_found(found, None, caller),
+        Ok(Opened::Nothing) => Reading::of_defaults(),
+        found => read_found(found, None, caller()),
     }
 }
 

@@ -163,7 +163,7 @@ impl Scene {
     /// What the tables say about `CALLER`, read from the files anew, by an image if there is one.
     pub fn decide(&self) -> Decision {
         let [allow, deny] = self.tables();
-        let image = Image::open(&self.path("image"), (&allow, &deny), process::caller()).ok();
+        let image = Image::open(&self.path("image"), (&allow, &deny), process::caller).ok();
         self.decide_by(image.as_ref(), &allow, &deny)
     }
 
@@ -180,7 +180,7 @@ impl Scene {
     /// image that is there is used.
     pub fn check(&self) {
         let [allow, deny] = self.tables();
-        let image = Image::open(&self.path("image"), (&allow, &deny), process::caller());
+        let image = Image::open(&self.path("image"), (&allow, &deny), process::caller);
         assert_eq!(image.is_ok(), self.path("image").exists(), "{:?}", image.err());
         let decision = self.decide();
         assert_eq!((decision.access, decision.remarks.len()), (Access::Permit, 0), "{decision:?}");

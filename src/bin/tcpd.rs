@@ -315,7 +315,7 @@ impl Call<'_> {
     fn image(&self, voice: &mut Voice) -> Option<Image> {
         let Settings { hosts_allow, hosts_deny, strict, .. } = self.settings;
         let path = self.settings.image.as_deref();
-        let image = Image::wanted(path, *strict, (hosts_allow, hosts_deny), process::caller());
+        let image = Image::wanted(path, *strict, (hosts_allow, hosts_deny), process::caller);
         let problem = image.as_ref().err().zip(path).and_then(|(why, path)| why.problem(path));
         voice.say_all(&problem.iter().flat_map(logline::problem).collect::<Vec<_>>());
         image.ok()

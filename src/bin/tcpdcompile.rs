@@ -88,7 +88,7 @@ fn make(call: &Compile, settings: &Settings) -> ExitCode {
 /// The image as tcpd would use it.
 fn wanted(settings: &Settings) -> Result<Image, NotUsed> {
     let Settings { hosts_allow, hosts_deny, image, strict, .. } = settings;
-    Image::wanted_whole(image.as_deref(), *strict, (hosts_allow, hosts_deny), process::caller())
+    Image::wanted_whole(image.as_deref(), *strict, (hosts_allow, hosts_deny), process::caller)
 }
 
 /// Says whether tcpd would use the image, and what it was made of.
@@ -99,7 +99,7 @@ fn status(settings: &Settings) -> ExitCode {
         Ok(_) => format!("{}: used\n", path.display()),
         Err(why) => format!("{}: not used: {}\n", path.display(), why.words()),
     };
-    if let Ok(image) = Image::whole(path, process::caller()) {
+    if let Ok(image) = Image::whole(path, process::caller) {
         for source in &image.compiled().sources {
             text.push_str(&line_about(source));
         }

@@ -84,7 +84,7 @@ impl Case<'_> {
         }
         let Settings { hosts_allow, hosts_deny, image, strict, .. } = self.settings;
         let image =
-            Image::wanted_whole(image.as_deref(), *strict, (hosts_allow, hosts_deny), process::caller());
+            Image::wanted_whole(image.as_deref(), *strict, (hosts_allow, hosts_deny), process::caller);
         let found = image.as_ref().ok();
         let machine = Live::new((None, None), false, self.settings.resolve_timeout).by_image(found);
         let witness = Witness::new(&facts, &machine);

@@ -28,8 +28,7 @@ pub fn is_served(theirs: Theirs) -> bool {
     if theirs.is_marked() {
         return false;
     }
-    let caller = process::caller();
-    let reading = settings::read_if_permitted(caller);
+    let reading = settings::read_if_permitted(process::caller);
     reading.problems.iter().for_each(complain);
     let Some((allow, deny)) = tables(&reading.settings) else {
         program::say(&Entry::new(Level::Err, "error: hosts_access: no table: access denied"));
@@ -37,7 +36,7 @@ pub fn is_served(theirs: Theirs) -> bool {
     };
     let settings = &reading.settings;
     let path = settings.image.as_deref();
-    let image = Image::wanted(path, settings.strict, (allow, deny), caller);
+    let image = Image::wanted(path, settings.strict, (allow, deny), process::caller);
     image.as_ref().err().zip(path).and_then(|(why, path)| why.problem(path)).iter().for_each(complain);
     let image = image.as_ref().ok();
 
@@ -98,7 +97,7 @@ pub enum Obeyed {
 
 /// Does the options of a rule that the program has found itself.
 pub fn obey(theirs: Theirs, text: &[u8]) -> Obeyed {
-    let settings = settings::read_if_permitted(process::caller()).settings;
+    let settings = settings::read_if_permitted(process::caller).settings;
     let asker = Asker::new(theirs, &settings, None);
     let request = asker.request();
     let place = program::context();

@@ -153,7 +153,7 @@ fn name(host: Host, find: impl FnOnce() -> Fact<HostName>) -> Field {
 
 /// The checked name of an end, for a program that asks for it by itself.
 fn find_name(host: Host) -> Fact<HostName> {
-    let settings = settings::read_if_permitted(process::caller()).settings;
+    let settings = settings::read_if_permitted(process::caller).settings;
     let resolves = settings.resolve != Resolve::Never;
     let live = Live::new((inet(&end(host)), None), resolves, settings.resolve_timeout).here();
     let mut doubts = Vec::new();

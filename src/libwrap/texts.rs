@@ -100,7 +100,7 @@ pub unsafe extern "C" fn percent_x(
         let Some(theirs) = theirs.filter(|_| !text.is_null()) else { return };
         // SAFETY: it is not null, so it ends in a NUL.
         let text = unsafe { CStr::from_ptr(text) }.to_bytes();
-        let settings = settings::read_if_permitted(process::caller()).settings;
+        let settings = settings::read_if_permitted(process::caller).settings;
         let asker = Asker::new(theirs, &settings, None);
         let request = asker.request();
         let expanded = expand(text, &request);

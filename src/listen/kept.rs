@@ -199,7 +199,7 @@ impl Kept {
         self.wanted = false;
         self.not_before = Some(now + PAUSE);
         let Where { allow, deny, image } = &self.files;
-        let opened = Image::wanted_whole(image.as_deref(), false, (allow, deny), process::caller());
+        let opened = Image::wanted_whole(image.as_deref(), false, (allow, deny), process::caller);
         let why = match opened {
             Ok(image) => {
                 self.take(image, now);

@@ -106,7 +106,7 @@ pub struct Image {
 impl Image {
     /// Opens the image for tables at these paths, for a process of user `caller`, if it may be used. A
     /// pattern file is looked at when a rule names it, and read as text if it has changed.
-    pub fn open(path: &Path, (allow, deny): (&Path, &Path), caller: u32) -> Result<Image, NotUsed> {
+    pub fn open(path: &Path, (allow, deny): (&Path, &Path), caller: fn() -> u32) -> Result<Image, NotUsed> {
         let image = Image::whole(path, caller)?;
         let now = now();
         for table in [allow, deny] {
@@ -123,7 +123,7 @@ impl Image {
         path: Option<&Path>,
         strict: bool,
         tables: (&Path, &Path),
-        caller: u32,
+        caller: fn() -> u32,
     ) -> Result<Image, NotUsed> {
         match path {
             None => Err(NotUsed::Off),
@@ -137,7 +137,7 @@ impl Image {
         path: Option<&Path>,
         strict: bool,
         (allow, deny): (&Path, &Path),
-        caller: u32,
+        caller: fn() -> u32,
     ) -> Result<Image, NotUsed> {
         let image = Image::wanted(path, strict, (allow, deny), caller)?;
         image.stands_for(allow, deny)?;
@@ -145,13 +145,13 @@ impl Image {
     }
 
     /// Opens an image, whatever it was made of.
-    pub fn whole(path: &Path, caller: u32) -> Result<Image, NotUsed> {
+    pub fn whole(path: &Path, caller: fn() -> u32) -> Result<Image, NotUsed> {
         let (directory, file) = open_beside(path).map_err(|cause| match cause.kind() {
             io::ErrorKind::NotFound => NotUsed::Missing,
             _ => NotUsed::Unreadable(reason(&cause)),
         })?;
         for part in [&directory, &file] {
-            match distrust(part, caller) {
+            match distrust(part, caller()) {
                 Ok(None) => {}
                 Ok(Some(why)) => return Err(NotUsed::Untrusted(why)),
                 Err(cause) => return Err(NotUsed::Unreadable(reason(&cause))),

@@ -108,7 +108,7 @@ fn no_image_of_a_changing_file_is_wrong() {
             };
             fs::write(place.image(), &bytes).expect("writes");
             let held = writing.lock().expect("a lock");
-            match Image::open(&place.image(), (&allow, &deny), nix::unistd::getuid().as_raw()) {
+            match Image::open(&place.image(), (&allow, &deny), wrap::sys::process::caller) {
                 Ok(image) => {
                     assert_eq!(refused(&place, Some(&image)), refused(&place, None));
                     fresh += 1;
