@@ -28,6 +28,7 @@
 //! | cellar | [`sys`] | files, sockets, processes, databases, syslogd: small, safe, typed |
 //! | 3 deeds | [`tables`] | what stands in this rule file? |
 //! | | [`tables::image`] | is there an image of it, and may it be used? |
+//! | | [`tables::held`] | what stood in it when it was read? |
 //! | | [`compile`] | how does an image come to be? |
 //! | | [`lookup`] | who answers from the net, and for how long do we wait? |
 //! | | [`voice`] | to whom is it said? |
@@ -46,8 +47,12 @@
 //! | | [`witness`] | what would have been asked, and who was called in its stead? |
 //! | | [`narrator`] | what would be done? |
 //! | | [`explain`] | why is this the verdict, and how is that put on paper? |
+//! | | [`explain::brief`] | how is it said where hundreds of thousands are asked for in a second? |
+//! | | [`hearing`] | what would the rules say to many clients, one after the other? |
 //! | 4 doors | [`invocation`] | how were we called? |
 //! | | [`inquiry`] | what is asked of tcpdmatch, and about whom? |
+//! | | [`inquiry::stated`] | which facts can be stated, and what must they be? |
+//! | | [`inquiry::batch`] | how are many requests on one stream answered, and by which rules? |
 //! | | `bin/tcpd.rs` | the wrapper: one connection, from the descriptor to the server |
 //! | | `bin/try-from.rs` | what does this machine know of a caller? |
 //! | | `bin/safe_finger.rs` | finger for booby traps: limited, cleaned, nobody |
@@ -124,6 +129,7 @@ pub mod expand;
 pub mod explain;
 pub mod facts;
 pub mod finger;
+pub mod hearing;
 pub mod hosts;
 pub mod inquiry;
 pub mod inspect;

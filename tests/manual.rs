@@ -4,6 +4,7 @@
 #![forbid(unsafe_code)]
 
 use regex::Regex;
+use serde_json::Value;
 use std::collections::BTreeSet;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -11,6 +12,7 @@ use std::process::Command;
 use std::sync::Arc;
 use wrap::expand;
 use wrap::facts::{DaemonName, Endpoint, Fact, Request, Stated, Transport};
+use wrap::inquiry::stated;
 use wrap::rules::options::{self, Deed, OPTIONS};
 use wrap::rules::{Entry, HostPattern, Item, Parsed, Table, grammar};
 use wrap::settings::{self, KEYS, Settings};
@@ -150,12 +152,49 @@ fn the_schema_of_an_explanation_is_in_the_manual() {
     let example = text("tests/explain/granted.json");
     let known = Regex::new(r#"(?m)^ *"([a-z_]+)": "#).expect("a pattern");
     let known: BTreeSet<_> = known.captures_iter(&example).map(|found| found[1].to_owned()).collect();
+    assert_eq!(members("JSON"), known);
+}
+
+/// The members that a section of tcpdmatch(8) has entries for.
+fn members(section: &str) -> BTreeSet<String> {
     let page = page("tcpdmatch.8");
-    let (_, section) = page.split_once(".Sh JSON").expect("the section");
+    let (_, section) = page.split_once(&format!(".Sh {section}\n")).expect("the section");
     let (section, _) = section.split_once("\n.Sh ").expect("one more section");
     let said = Regex::new(r"(?m)^\.It Li ([a-z_]+)").expect("a pattern");
-    let said: BTreeSet<_> = said.captures_iter(section).map(|found| found[1].to_owned()).collect();
-    assert_eq!(said, known);
+    said.captures_iter(section).map(|found| found[1].to_owned()).collect()
+}
+
+/// A batch promises what it says, in its own section or, where it is the same, in that of explanations.
+#[test]
+fn the_schema_of_a_batch_is_in_the_manual() {
+    fn collect(value: &Value, names: &mut BTreeSet<String>) {
+        for (name, value) in value.as_object().into_iter().flatten() {
+            names.insert(name.clone());
+            if name != "id" {
+                collect(value, names);
+            }
+        }
+        value.as_array().into_iter().flatten().for_each(|value| collect(value, names));
+    }
+    let mut known = BTreeSet::new();
+    for line in text("tests/explain/batch.out").lines() {
+        collect(&serde_json::from_str(line).expect("JSON"), &mut known);
+    }
+    let (own, of_json) = (members("BATCH"), members("JSON"));
+    assert!(own.is_subset(&known), "{own:?}");
+    let said: BTreeSet<_> = own.union(&of_json).cloned().collect();
+    assert!(known.is_subset(&said), "{:?}", known.difference(&said));
+}
+
+/// What can be stated is one list, of `--stated`, of a batch, and of the manual.
+#[test]
+fn every_fact_that_can_be_stated_is_in_the_manual() {
+    let page = plain(&page("tcpdmatch.8"));
+    let (_, section) = page.split_once(".It Fl -stated").expect("the entry");
+    let (section, _) = section.split_once(".It Fl -batch").expect("the next entry");
+    for key in stated::keys().split(", ") {
+        assert!(section.contains(&format!(".Li {key} ")), "{key}");
+    }
 }
 
 #[test]
