@@ -29,8 +29,8 @@ use std::path::{Path, PathBuf};
 
 /// Below this size, in bytes, a table is kept even where there is an image of it.
 const SMALL: u64 = 64 << 10;
-/// Above this size it is not kept.
-const LARGE: u64 = 16 << 20;
+/// Above this size it is not kept: to take it apart would cost more than to search it.
+const LARGE: u64 = 1 << 20;
 
 /// Both tables, as they were at one moment.
 pub struct Rules {
