@@ -16,6 +16,7 @@
 //! | | [`rules::grammar`] | what do these bytes say? (nom lives here) |
 //! | | [`rules::options`] | what does an option mean? |
 //! | | [`rules::scan`] | where does a word end, among a million? |
+//! | | [`rules::trial`] | what does a line of a test file state and expect? |
 //! | | [`rules::keys`] | by what can a line or a word be found? |
 //! | | [`rules::compiled`] | which lines can matter to this client? |
 //! | 2 thought | [`verdict`] | served or refused? |
@@ -49,6 +50,7 @@
 //! | | [`explain`] | why is this the verdict, and how is that put on paper? |
 //! | | [`explain::brief`] | how is it said where hundreds of thousands are asked for in a second? |
 //! | | [`hearing`] | what would the rules say to many clients, one after the other? |
+//! | | [`trial`] | do the rules do what a test file expects of them? |
 //! | 4 doors | [`invocation`] | how were we called? |
 //! | | [`inquiry`] | what is asked of tcpdmatch, and about whom? |
 //! | | [`inquiry::stated`] | which facts can be stated, and what must they be? |
@@ -146,6 +148,7 @@ pub mod services;
 pub mod settings;
 pub mod sys;
 pub mod tables;
+pub mod trial;
 pub mod verdict;
 pub mod voice;
 pub mod witness;

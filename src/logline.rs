@@ -348,6 +348,7 @@ pub fn sentence(problem: &Problem) -> Vec<u8> {
         What::Word(flaw) => return words::word(flaw),
         What::ImplicitAllow => words::IMPLICIT_ALLOW.to_owned(),
         What::Advice(advice) => return words::advice(advice),
+        What::Trial(flaw) => return words::trial(flaw),
     };
     text.into_bytes()
 }
