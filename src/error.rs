@@ -101,6 +101,8 @@ pub enum What {
     ImplicitAllow,
     /// What only a checker says, and the reference's never said.
     Advice(Advice),
+    /// A test that did not come out as expected, or cannot be made.
+    Trial(TrialFlaw),
 }
 
 /// Why a rule as a whole cannot be read (BEHAVIOUR of malformed rules: hosts_access(5), MALFORMED
@@ -340,6 +342,65 @@ pub enum Odd {
     Unknown,
     /// A daemon named by digits is a port.
     Port,
+}
+
+/// What is wrong with a test, or with its file (tcpdchk(8), TESTS).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TrialFlaw {
+    /// Something else stands where this is wanted; nothing does if `found` is empty.
+    Wants {
+        what: Wanted,
+        found: Vec<u8>,
+    },
+    SaidTwice(&'static str),
+    /// A table that is not under test; those that are.
+    OtherTable {
+        name: Vec<u8>,
+        tables: [Arc<Path>; 2],
+    },
+    /// A file without any test.
+    NoTest(Arc<Path>),
+    /// What was expected, what happened, and why.
+    Failed {
+        expected: String,
+        happened: String,
+        why: Vec<String>,
+    },
+    /// It depends on facts that are not stated; and which rule asks for them.
+    Unstated {
+        facts: Vec<Unstated>,
+        why: Vec<String>,
+    },
+}
+
+/// What is wanted in a place of a test.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wanted {
+    Daemon,
+    From,
+    Address,
+    ClientFact,
+    ServerFact,
+    Name,
+    User,
+    Port,
+    Colon,
+    Verdict,
+    By,
+    Table,
+    Line,
+    Rule,
+    End,
+}
+
+/// A fact that a test may leave open, as long as nobody asks for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unstated {
+    ClientName,
+    User,
+    Server,
+    ServerName,
+    ServerPort,
 }
 
 /// A failure of the world: what was being done, to what, and what the system said.

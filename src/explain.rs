@@ -9,6 +9,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod brief;
 pub mod json;
 pub mod lines;
 pub mod screen;

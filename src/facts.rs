@@ -151,6 +151,14 @@ pub fn stated_name(text: Option<&[u8]>) -> Fact<HostName> {
     }
 }
 
+/// The same for a user: the word `unknown` is none.
+pub fn stated_user(name: &[u8]) -> Fact<UserName> {
+    match name {
+        b"" | b"unknown" => Fact::Unknown,
+        name => Fact::Known(UserName::stated(name)),
+    }
+}
+
 /// The identity that `user` and `group` options ask for, resolved. `groups` are the supplementary
 /// groups; `user` is for messages.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

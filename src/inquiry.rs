@@ -5,15 +5,16 @@
 
 #![forbid(unsafe_code)]
 
+pub mod batch;
+pub mod request;
+pub mod stated;
 pub mod subjects;
 
-use crate::facts::{DaemonName, Fact, UserName, stated_name};
-use crate::hosts::{Host, is_address};
 use crate::invocation::{Instead, image_named};
 use crate::narrator::Verdict;
-use crate::witness::{Facts, Ports};
+use crate::witness::Facts;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
-use clap::{Arg, ArgAction, Command, value_parser};
+use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
@@ -40,6 +41,8 @@ pub enum About {
     Words { daemon: Vec<u8>, client: Vec<u8> },
     /// Everything is said; nothing is looked up.
     Stated(Facts),
+    /// One after the other, on standard input.
+    Batch,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,7 +67,13 @@ pub fn read(argv: Vec<OsString>) -> Result<Inquiry, Instead> {
     let words = matches.get_many::<OsString>("words").into_iter().flatten();
     let words: Vec<Vec<u8>> = words.map(|word| word.clone().into_vec()).collect();
     let about = match (matches.get_flag("stated"), words.as_slice()) {
-        (true, words) => About::Stated(stated(words).map_err(|text| wrong(Some(text)))?),
+        _ if matches.get_flag("batch") => match not_in_a_batch(&matches, &words) {
+            Some(other) => {
+                return Err(wrong(Some(format!("--batch reads requests and writes JSON: no {other}"))));
+            }
+            None => About::Batch,
+        },
+        (true, words) => About::Stated(stated::in_words(words).map_err(|text| wrong(Some(text)))?),
         (false, [daemon, client]) => About::Words { daemon: daemon.clone(), client: client.clone() },
         (false, _) => return Err(wrong(None)),
     };
@@ -87,53 +96,17 @@ pub fn read(argv: Vec<OsString>) -> Result<Inquiry, Instead> {
     })
 }
 
-/// Facts from `key=value` words.
-fn stated(words: &[Vec<u8>]) -> Result<Facts, String> {
-    let (daemon, user) = (DaemonName::stated(b"unknown"), Fact::Unknown);
-    let (client, server) = (Host::unknown(), Host::unknown());
-    let mut facts = Facts { daemon, client, server, user, ports: Ports::default() };
-    let mut seen: Vec<&[u8]> = Vec::new();
-    for word in words {
-        let shown = String::from_utf8_lossy(word);
-        let Some(at) = word.iter().position(|&byte| byte == b'=') else {
-            return Err(format!("--stated wants KEY=VALUE, not '{shown}'"));
-        };
-        let (key, value) = word.split_at_checked(at).unwrap_or_default();
-        let value = value.get(1..).unwrap_or_default();
-        if seen.contains(&key) {
-            return Err(format!("said twice: '{shown}'"));
-        }
-        seen.push(key);
-        let address = || match value {
-            b"unknown" => Ok(Fact::Unknown),
-            value if is_address(value) => Ok(Fact::Known(value.to_vec())),
-            _ => Err(format!("no address: '{shown}'")),
-        };
-        let port = || {
-            let text = std::str::from_utf8(value).ok();
-            text.and_then(|text| text.parse().ok()).map(Some).ok_or(format!("no port: '{shown}'"))
-        };
-        match key {
-            b"daemon" => facts.daemon = DaemonName::stated(value),
-            b"client" => facts.client.address = address()?,
-            b"name" => facts.client.name = stated_name(Some(value)),
-            b"client-port" => facts.ports.client = port()?,
-            b"user" => facts.user = user_fact(value),
-            b"server" => facts.server.address = address()?,
-            b"server-name" => facts.server.name = stated_name(Some(value)),
-            b"server-port" => facts.ports.server = port()?,
-            _ => return Err(format!("--stated knows {KEYS}; not '{shown}'")),
-        }
-    }
-    Ok(facts)
-}
-
-/// The fact behind a user who was named.
-pub fn user_fact(name: &[u8]) -> Fact<UserName> {
-    match name {
-        b"" | b"unknown" => Fact::Unknown,
-        name => Fact::Known(UserName::stated(name)),
-    }
+/// What a batch has no use for: it asks, and is answered, in one way only.
+fn not_in_a_batch(matches: &ArgMatches, words: &[Vec<u8>]) -> Option<&'static str> {
+    let is_human = matches.get_one::<bool>("format").is_some_and(|json| !json);
+    let others = [
+        (matches.get_flag("stated"), "--stated"),
+        (matches.get_flag("explain"), "--explain"),
+        (is_human, "--format human"),
+        (matches.contains_id("inetd"), "-i"),
+        (!words.is_empty(), "words"),
+    ];
+    others.into_iter().find(|(is_there, _)| *is_there).map(|(_, name)| name)
 }
 
 /// What was wrong with a call, in getopt(3)'s words where it has any; it has none for a wrong number of
@@ -167,8 +140,6 @@ const USAGE: &str = "\
 \t-d: use allow/deny files in current directory
 \t-i: location of inetd.conf file";
 
-const KEYS: &str = "daemon, client, name, client-port, user, server, server-name, server-port";
-
 const ABOUT: &str = "\
 What would hosts.allow and hosts.deny say to a client of a service, and what
 would be done? Nothing is: no command runs, nobody is refused.";
@@ -178,9 +149,11 @@ Examples:
   tcpdmatch in.ftpd host.example.com
   tcpdmatch --explain in.ftpd@192.0.2.1 root@192.0.2.7
   tcpdmatch --expect denied --stated daemon=in.ftpd client=192.0.2.7 user=root
+  tcpdmatch --batch < requests.jsonl > decisions.jsonl
 
-Facts for --stated, each once: daemon, client, name, client-port, user, server,
-server-name, server-port. What is not stated is unknown.
+Facts for --stated, and for a request of --batch, each once: daemon, client,
+name, client-port, user, server, server-name, server-port. What is not stated is
+unknown.
 
 The exit status is 0 for any verdict, or with --expect 1 for any other; and 1
 where there is none. More: tcpdmatch(8), hosts_access(5).";
@@ -203,7 +176,7 @@ fn command() -> Command {
         .about(ABOUT)
         .after_help(AFTER)
         .override_usage(
-            "tcpdmatch [OPTIONS] daemon[@server] [user@]client\n       tcpdmatch [OPTIONS] --stated KEY=VALUE...",
+            "tcpdmatch [OPTIONS] daemon[@server] [user@]client\n       tcpdmatch [OPTIONS] --stated KEY=VALUE...\n       tcpdmatch [OPTIONS] --batch",
         )
         .disable_help_flag(true)
         .disable_version_flag(true)
@@ -214,6 +187,7 @@ fn command() -> Command {
         .arg(Arg::new("format").long("format").value_name("FORM").value_parser(format).help("human or json [default: human]"))
         .arg(Arg::new("expect").long("expect").value_name("VERDICT").value_parser(verdict).help("Exit with 1 unless granted, denied, delegated"))
         .arg(Arg::new("stated").long("stated").action(ArgAction::SetTrue).help("Take these facts, and look nothing up"))
+        .arg(Arg::new("batch").long("batch").action(ArgAction::SetTrue).help("Answer the requests on standard input, JSON lines both"))
         .arg(file("allow", "Rules that grant, instead of /etc/hosts.allow"))
         .arg(file("deny", "Rules that refuse, instead of /etc/hosts.deny"))
         .arg(file("config", "Settings, instead of /etc/tcpd.conf"))
@@ -226,6 +200,9 @@ fn command() -> Command {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::facts::Fact;
+    use crate::hosts::Host;
+    use crate::witness::Ports;
 
     fn call(argv: &[&str]) -> Result<Inquiry, String> {
         let argv = std::iter::once("tcpdmatch").chain(argv.iter().copied()).map(OsString::from).collect();

@@ -16,6 +16,7 @@
 //! | | [`rules::grammar`] | what do these bytes say? (nom lives here) |
 //! | | [`rules::options`] | what does an option mean? |
 //! | | [`rules::scan`] | where does a word end, among a million? |
+//! | | [`rules::trial`] | what does a line of a test file state and expect? |
 //! | | [`rules::keys`] | by what can a line or a word be found? |
 //! | | [`rules::compiled`] | which lines can matter to this client? |
 //! | 2 thought | [`verdict`] | served or refused? |
@@ -31,6 +32,7 @@
 //! | cellar | [`sys`] | files, sockets, processes, databases, syslogd: small, safe, typed |
 //! | 3 deeds | [`tables`] | what stands in this rule file? |
 //! | | [`tables::image`] | is there an image of it, and may it be used? |
+//! | | [`tables::held`] | what stood in it when it was read? |
 //! | | [`compile`] | how does an image come to be? |
 //! | | [`lookup`] | who answers from the net, and for how long do we wait? |
 //! | | [`voice`] | to whom is it said? |
@@ -50,8 +52,13 @@
 //! | | [`witness`] | what would have been asked, and who was called in its stead? |
 //! | | [`narrator`] | what would be done? |
 //! | | [`explain`] | why is this the verdict, and how is that put on paper? |
+//! | | [`explain::brief`] | how is it said where hundreds of thousands are asked for in a second? |
+//! | | [`hearing`] | what would the rules say to many clients, one after the other? |
+//! | | [`trial`] | do the rules do what a test file expects of them? |
 //! | 4 doors | [`invocation`] | how were we called? |
 //! | | [`inquiry`] | what is asked of tcpdmatch, and about whom? |
+//! | | [`inquiry::stated`] | which facts can be stated, and what must they be? |
+//! | | [`inquiry::batch`] | how are many requests on one stream answered, and by which rules? |
 //! | | `bin/tcpd.rs` | the wrapper: one connection, from the descriptor to the server |
 //! | | `bin/try-from.rs` | what does this machine know of a caller? |
 //! | | `bin/safe_finger.rs` | finger for booby traps: limited, cleaned, nobody |
@@ -129,6 +136,7 @@ pub mod expand;
 pub mod explain;
 pub mod facts;
 pub mod finger;
+pub mod hearing;
 pub mod hosts;
 pub mod inquiry;
 pub mod inspect;
@@ -145,6 +153,7 @@ pub mod services;
 pub mod settings;
 pub mod sys;
 pub mod tables;
+pub mod trial;
 pub mod verdict;
 pub mod voice;
 pub mod witness;

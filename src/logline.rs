@@ -370,11 +370,13 @@ pub fn sentence(problem: &Problem) -> Vec<u8> {
         What::Word(flaw) => return words::word(flaw),
         What::ImplicitAllow => words::IMPLICIT_ALLOW.to_owned(),
         What::Advice(advice) => return words::advice(advice),
+        What::Trial(flaw) => return words::trial(flaw),
     };
     text.into_bytes()
 }
 
-fn readings(why: Doubt) -> &'static str {
+/// The two readings of a pattern.
+pub fn readings(why: Doubt) -> &'static str {
     match why {
         Doubt::HostBits => "the network without its host bits, or nobody",
         Doubt::ZeroLength => "every IPv4 client, or nobody; write 0.0.0.0/0.0.0.0 or ALL",

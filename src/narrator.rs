@@ -6,16 +6,17 @@
 //! would be shown.
 //!
 //! A test (`aclexec`) is taken for true, as the reference takes it. So a rule that was told about never
-//! turns out not to hold, and there is no going on behind it: [`tell`] decides once.
+//! turns out not to hold, and there is no going on behind it: [`account`] decides once.
 
 #![forbid(unsafe_code)]
 
 use crate::actions::{Banner, Hands, Outcome, Went, banner, carry_out};
 use crate::error::{Error, OptionFlaw, Place, Problem, What};
-use crate::facts::{Identity, Request, Side};
+use crate::facts::{Fact, Identity, Request, Side};
 use crate::logline::{self, Caller, Entry, Level, Line, printable};
 use crate::rules::options::{self, Field, Priority};
-use crate::rules::{Entry as Row, Parsed, Table};
+use crate::rules::{Entry as Row, Parsed, Table, Which};
+use crate::settings::{Resolve, Settings};
 use crate::sys::process::Ended;
 use crate::tables::TextTable;
 use crate::verdict::{Access, Because, Decision, IfNot, Tables, decide};
@@ -69,10 +70,58 @@ pub struct Story {
     pub searched: bool,
 }
 
-/// Decides, and tells what would be done about it. `facility` is that of log lines whose rule names
-/// none; `always` says that the client's name is looked up for the last of them.
-pub fn tell(tables: &mut Tables<'_>, request: &Request<'_>, facility: u8, always: bool) -> Story {
-    let mut narrator = Narrator::new(facility);
+/// How the settings have a connection dealt with.
+#[derive(Clone, Copy, Debug)]
+pub struct Manner {
+    /// tcpd.conf(5) cannot be obeyed: everybody is refused.
+    pub refuses: bool,
+    /// A name that does not agree refuses before any rule is read.
+    pub paranoid: bool,
+    /// The client's name is looked up for the last line, if it was not before.
+    pub always: bool,
+    /// Every table is read to its end, and an error in it refuses.
+    pub strict: bool,
+    /// Of log lines whose rule names none.
+    pub facility: u8,
+}
+
+impl Manner {
+    /// As the settings have it; `refuses` says that they cannot be obeyed.
+    pub fn of(settings: &Settings, refuses: bool) -> Manner {
+        let Settings { paranoid, strict, facility, .. } = *settings;
+        Manner { refuses, paranoid, always: settings.resolve == Resolve::Always, strict, facility }
+    }
+}
+
+/// Names and values of a rule's options, as they are written.
+pub type Written = Vec<(Vec<u8>, Vec<u8>)>;
+
+/// Tells what would become of a connection, by two tables at their beginning. `written` finds the
+/// options of the rule that decided; a decision need not carry its text.
+pub fn account(
+    manner: Manner,
+    (allow, deny): (&mut dyn Table, &mut dyn Table),
+    request: &Request<'_>,
+    written: &dyn Fn(Which, &Place) -> Written,
+) -> Story {
+    let early = |why: &str| refusal(request, manner.facility, vec![Entry::new(Level::Err, why)]);
+    if manner.refuses {
+        early("error: every connection is refused: tcpd.conf cannot be obeyed")
+    } else if manner.paranoid && request.name(Side::Client) == &Fact::Paranoid {
+        early("error: refused before any rule is read: paranoid yes")
+    } else {
+        tell(&mut Tables::new(allow, deny, manner.strict), request, manner, written)
+    }
+}
+
+/// Decides, and tells what would be done about it.
+fn tell(
+    tables: &mut Tables<'_>,
+    request: &Request<'_>,
+    manner: Manner,
+    written: &dyn Fn(Which, &Place) -> Written,
+) -> Story {
+    let mut narrator = Narrator::new(manner.facility);
     let mut decision = decide(tables, request);
     let of_rule = matches!(decision.because, Because::Rule(..));
     let is_wrong_option = |problem: &Problem| of_rule && matches!(problem.what, What::Option(_));
@@ -80,8 +129,10 @@ pub fn tell(tables: &mut Tables<'_>, request: &Request<'_>, facility: u8, always
         std::mem::take(&mut decision.remarks).into_iter().partition(is_wrong_option);
     narrator.log_all(&noticed);
     narrator.if_not = decision.if_not;
-    if let Because::Rule(_, place) = &decision.because {
-        narrator.written = written_options(place);
+    if let Because::Rule(which, place) = &decision.because
+        && (!decision.plan.is_empty() || !wrong.is_empty())
+    {
+        narrator.written = written(*which, place);
     }
     let went = carry_out(&decision, request, &mut narrator);
     for problem in &wrong {
@@ -94,13 +145,13 @@ pub fn tell(tables: &mut Tables<'_>, request: &Request<'_>, facility: u8, always
         Went::To(Outcome::HandedOver) => Verdict::Delegated,
         Went::To(Outcome::Refused) | Went::NotThisRule => Verdict::Denied,
     };
-    narrator.last_line(verdict, request, always);
+    narrator.last_line(verdict, request, manner.always);
     let searched = decision.because != Because::Trouble || !tables.is_strict();
     Story { told: narrator.told, verdict, decision, searched }
 }
 
 /// The story of a connection that is refused before any rule is read.
-pub fn refusal(request: &Request<'_>, facility: u8, why: Vec<Entry>) -> Story {
+fn refusal(request: &Request<'_>, facility: u8, why: Vec<Entry>) -> Story {
     let mut narrator = Narrator::new(facility);
     why.into_iter().for_each(|entry| narrator.log(entry));
     narrator.last_line(Verdict::Denied, request, false);
@@ -109,13 +160,16 @@ pub fn refusal(request: &Request<'_>, facility: u8, why: Vec<Entry>) -> Story {
     Story { told: narrator.told, verdict: Verdict::Denied, decision, searched: false }
 }
 
-/// Names and values of a rule's options, as they are written. The rule that decided is found again by
-/// its place, so that a decision need not carry its text.
-fn written_options(place: &Place) -> Vec<(Vec<u8>, Vec<u8>)> {
-    let mut table = TextTable::new(&place.file);
+/// The same from the file in which the rule stands.
+pub fn written_in_file(_: Which, place: &Place) -> Written {
+    written_in(&mut TextTable::new(&place.file), place.line)
+}
+
+/// The options of the rule whose line has this number.
+pub fn written_in(table: &mut dyn Table, number: u32) -> Written {
     loop {
         match table.next() {
-            Row::Line(line, Parsed::Rule(rule)) if line.number == place.line => {
+            Row::Line(line, Parsed::Rule(rule)) if line.number == number => {
                 let fields = rule.options.into_iter().flat_map(options::fields);
                 return fields.map(|field| (field.name, field.value)).collect();
             }
@@ -129,7 +183,7 @@ fn written_options(place: &Place) -> Vec<(Vec<u8>, Vec<u8>)> {
 struct Narrator {
     told: Vec<Told>,
     /// The options of the rule, as they are written, and how many have been told.
-    written: Vec<(Vec<u8>, Vec<u8>)>,
+    written: Written,
     options: usize,
     if_not: IfNot,
     facility: u8,

@@ -11,10 +11,11 @@ pub mod progress;
 mod quote;
 
 use crate::advice::{self, Remark};
-use crate::error::{Advice, Problem, Weight, What};
+use crate::error::{Advice, Problem, TrialFlaw, Weight, What};
 use crate::inspect::Teller;
 use crate::logline::{self, printable};
 use crate::rules::Line;
+use crate::trial::Tally;
 use crate::words;
 use quote::Quoter;
 use std::fmt::Write as _;
@@ -102,9 +103,37 @@ impl<'w> Report<'w> {
 
     fn human(&mut self, problem: &Problem, colour: bool) {
         let text = String::from_utf8_lossy(&sentence(problem)).into_owned();
-        let repair = words::repair(&problem.what);
-        let shown = self.quoter.show(problem, &text, repair.as_deref(), colour);
+        let repair = words::repair(&problem.what).map(|repair| format!("repair: {repair}"));
+        let notes = words::why(&problem.what).iter().cloned().chain(repair).collect();
+        let shown = self.quoter.show(problem, &text, notes, colour);
         self.write(&shown);
+    }
+
+    /// What tests came to, for people and for programs.
+    pub fn close_tests(&mut self, tally: &Tally) {
+        let Tally { tests, failed, errors } = tally;
+        match self.form {
+            Form::Human { .. } => {
+                let count = |number: &usize, one: &str| {
+                    format!("{number} {one}{}", if *number == 1 { "" } else { "s" })
+                };
+                let mut line = count(tests, "test");
+                match failed {
+                    0 => line.push_str(", as expected"),
+                    _ => line.push_str(&format!(", {failed} not as expected")),
+                }
+                if *errors > 0 {
+                    line.push_str(&format!(", {}", count(errors, "error")));
+                }
+                self.line(&[line.as_bytes()]);
+            }
+            Form::Json => {
+                let line = format!("{{\"tests\":{tests},\"failed\":{failed},\"errors\":{errors}}}");
+                self.line(&[line.as_bytes()]);
+            }
+            Form::Reference { .. } | Form::Short => {}
+        }
+        let _ = self.out.flush();
     }
 }
 
@@ -126,7 +155,8 @@ pub fn weight(weight: Weight) -> &'static str {
 fn short(problem: &Problem) -> Vec<u8> {
     let place = problem.place.as_ref().map_or("tcpdchk".to_owned(), ToString::to_string);
     let lead = format!("{place}: {}: ", weight(problem.weight));
-    [lead.as_bytes(), &sentence(problem)].concat()
+    let why = words::why(&problem.what).iter().map(|why| format!("; {why}")).collect::<String>();
+    [lead.as_bytes(), &sentence(problem), why.as_bytes()].concat()
 }
 
 /// One object on one line (tcpdchk(8), JSON).
@@ -139,13 +169,23 @@ fn json(problem: &Problem) -> String {
         if column > 0 {
             let _ = write!(out, "\"column\":{column},");
         }
-        let _ = write!(out, "\"rule\":{},", place.line);
+        if !matches!(problem.what, What::Trial(_)) {
+            let _ = write!(out, "\"rule\":{},", place.line);
+        }
     }
     let _ =
         write!(out, "\"weight\":\"{}\",\"code\":\"{}\"", weight(problem.weight), words::code(&problem.what));
     let _ = write!(out, ",\"text\":{}", quoted(&sentence(problem)));
     if let Some(repair) = words::repair(&problem.what) {
         let _ = write!(out, ",\"repair\":{}", quoted(repair.as_bytes()));
+    }
+    if let What::Trial(TrialFlaw::Failed { expected, happened, .. }) = &problem.what {
+        let (expected, happened) = (quoted(expected.as_bytes()), quoted(happened.as_bytes()));
+        let _ = write!(out, ",\"expected\":{expected},\"happened\":{happened}");
+    }
+    let why: Vec<_> = words::why(&problem.what).iter().map(|why| quoted(why.as_bytes())).collect();
+    if !why.is_empty() {
+        let _ = write!(out, ",\"why\":[{}]", why.join(","));
     }
     if let What::Advice(Advice::Unreachable { by }) = &problem.what {
         let file = quoted(by.file.as_os_str().as_encoded_bytes());

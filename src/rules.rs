@@ -16,6 +16,7 @@ pub mod grammar;
 pub mod keys;
 pub mod options;
 pub mod scan;
+pub mod trial;
 
 use crate::error::{Doubt, Flaw, Place, Problem, What};
 use crate::facts::Sought;

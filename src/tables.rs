@@ -9,6 +9,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod held;
 pub mod image;
 
 use crate::error::{Place, Problem, Weight, What, reason};

@@ -42,6 +42,13 @@ pub enum Question {
 }
 
 impl Facts {
+    /// Nothing is known yet.
+    pub fn unknown() -> Facts {
+        let (client, server) = (Host::unknown(), Host::unknown());
+        let (daemon, user) = (DaemonName::stated(b"unknown"), Fact::Unknown);
+        Facts { daemon, client, server, user, ports: Ports::default() }
+    }
+
     /// The connection with everything known from the start: nobody is asked for name or user.
     pub fn known<'a>(&self, pid: u32, asker: &'a dyn Ask) -> Request<'a> {
         let named = |(end, host): (Endpoint, &Host)| end.named(host.name.clone());

@@ -7,8 +7,12 @@
 
 #![forbid(unsafe_code)]
 
-use crate::error::{Advice, Dead, Doubt, Flaw, NameFlaw, Odd, OptionFlaw, ServiceFlaw, What, WordFlaw};
+use crate::error::{
+    Advice, Dead, Doubt, Flaw, NameFlaw, Odd, OptionFlaw, ServiceFlaw, TrialFlaw, Unstated, Wanted, What,
+    WordFlaw,
+};
 use crate::rules::options::OPTIONS;
+use crate::rules::trial::VERDICTS;
 use std::net::Ipv4Addr;
 use std::path::Path;
 
@@ -166,6 +170,89 @@ fn odd(why: Odd) -> &'static str {
     }
 }
 
+/// What is wrong with a test.
+pub fn trial(flaw: &TrialFlaw) -> Vec<u8> {
+    match flaw {
+        TrialFlaw::Wants { what, found } if found.is_empty() => {
+            format!("{} is wanted here", wanted(*what)).into_bytes()
+        }
+        TrialFlaw::Wants { what, found } => {
+            join(&[b"\"", found, b"\" where ", wanted(*what).as_bytes(), b" is wanted"])
+        }
+        TrialFlaw::SaidTwice(keyword) => format!("\"{keyword}\" is said twice").into_bytes(),
+        TrialFlaw::OtherTable { name, tables: [allow, deny] } => join(&[
+            b"\"",
+            name,
+            b"\" is not under test: hosts.allow is ",
+            allow.as_os_str().as_encoded_bytes(),
+            b", hosts.deny is ",
+            deny.as_os_str().as_encoded_bytes(),
+        ]),
+        TrialFlaw::NoTest(file) => join(&[file.as_os_str().as_encoded_bytes(), b": there is no test in it"]),
+        TrialFlaw::Failed { expected, happened, .. } => {
+            join(&[happened.as_bytes(), b", not ", expected.as_bytes(), b" as expected"])
+        }
+        TrialFlaw::Unstated { facts, .. } => {
+            let facts = listed(facts.iter().map(|fact| unstated(*fact)));
+            format!("this depends on {facts}, which the line does not state").into_bytes()
+        }
+    }
+}
+
+/// `a, b and c`
+fn listed<'a>(words: impl ExactSizeIterator<Item = &'a str>) -> String {
+    let (mut text, count) = (String::new(), words.len());
+    for (number, word) in words.enumerate() {
+        text.push_str(if number == 0 {
+            ""
+        } else if number + 1 == count {
+            " and "
+        } else {
+            ", "
+        });
+        text.push_str(word);
+    }
+    text
+}
+
+fn wanted(what: Wanted) -> &'static str {
+    match what {
+        Wanted::Daemon => "the name of a service",
+        Wanted::From => "\"from\"",
+        Wanted::Address => "an address (or \"unknown\")",
+        Wanted::ClientFact => "\"name\", \"user\", \"at\" or a colon",
+        Wanted::ServerFact => "\"name\", \"port\" or a colon",
+        Wanted::Name => "a name",
+        Wanted::User => "a user",
+        Wanted::Port => "a port (or \"unknown\")",
+        Wanted::Colon => "\": granted\", \": denied\" or \": delegated\"",
+        Wanted::Verdict => "\"granted\", \"denied\" or \"delegated\"",
+        Wanted::By => "\"by\"",
+        Wanted::Table => "hosts.allow, hosts.deny or \"no rule\"",
+        Wanted::Line => "the number of a line",
+        Wanted::Rule => "\"rule\"",
+        Wanted::End => "the end of the line",
+    }
+}
+
+fn unstated(fact: Unstated) -> &'static str {
+    match fact {
+        Unstated::ClientName => "the client's name",
+        Unstated::User => "the client's user",
+        Unstated::Server => "the server's address",
+        Unstated::ServerName => "the server's name",
+        Unstated::ServerPort => "the server's port",
+    }
+}
+
+/// Why a test did not come out as expected, a sentence each.
+pub fn why(what: &What) -> &[String] {
+    match what {
+        What::Trial(TrialFlaw::Failed { why, .. } | TrialFlaw::Unstated { why, .. }) => why,
+        _ => &[],
+    }
+}
+
 /// How to repair it, where somebody can know.
 pub fn repair(what: &What) -> Option<String> {
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
@@ -198,9 +285,52 @@ pub fn repair(what: &What) -> Option<String> {
         }
         What::ImplicitAllow => "write \": allow\" at its end",
         What::Advice(advice) => return repair_advice(advice),
+        What::Trial(flaw) => return repair_trial(flaw),
         _ => return None,
     };
     Some(fixed.to_owned())
+}
+
+/// The words that may stand in a place of a test.
+fn keywords(what: Wanted) -> &'static [&'static str] {
+    match what {
+        Wanted::From => &["from"],
+        Wanted::ClientFact => &["name", "user", "at"],
+        Wanted::ServerFact => &["name", "port"],
+        Wanted::Verdict => &VERDICTS,
+        _ => &[],
+    }
+}
+
+fn repair_trial(flaw: &TrialFlaw) -> Option<String> {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    Some(match flaw {
+        TrialFlaw::Wants { what: Wanted::Address, found } if !found.is_empty() => {
+            format!("write an address, and behind it \"name {}\"", text(found))
+        }
+        TrialFlaw::Wants { what: Wanted::ClientFact, found } if found == b"port" => {
+            "the port is the server's: write \"at ADDRESS port NUMBER\"".to_owned()
+        }
+        TrialFlaw::Wants { what: Wanted::By, found } if found.contains(&b':') => {
+            format!("write \"by {}\"", text(found))
+        }
+        TrialFlaw::Wants { what, found } => {
+            let near = nearest(found, keywords(*what).iter().map(|word| word.as_bytes()))?;
+            format!("did you mean \"{}\"?", text(near))
+        }
+        TrialFlaw::Unstated { facts, .. } => {
+            let words = facts.iter().map(|fact| match fact {
+                Unstated::ClientName => "\"name NAME\"",
+                Unstated::User => "\"user USER\"",
+                Unstated::Server => "\"at ADDRESS\"",
+                Unstated::ServerName => "\"name NAME\" behind \"at ADDRESS\"",
+                Unstated::ServerPort => "\"port NUMBER\" behind \"at ADDRESS\"",
+            });
+            let them = if facts.len() == 1 { "it" } else { "each" };
+            format!("write {}; {them} may be \"unknown\"", listed(words))
+        }
+        _ => return None,
+    })
 }
 
 fn repair_advice(advice: &Advice) -> Option<String> {
@@ -298,6 +428,9 @@ pub fn code(what: &What) -> &'static str {
         What::Word(WordFlaw::Alias { .. } | WordFlaw::ManyAddresses(_)) => "host",
         What::Word(_) => "word",
         What::ImplicitAllow => "implicit-allow",
+        What::Trial(TrialFlaw::Failed { .. }) => "test",
+        What::Trial(TrialFlaw::Unstated { .. }) => "unstated",
+        What::Trial(_) => "test-line",
         What::Advice(advice) => match advice {
             Advice::Dead { .. } => "dead",
             Advice::Odd { .. } => "odd",

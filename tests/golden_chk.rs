@@ -73,10 +73,13 @@ fn run(name: &str, input: &str) -> String {
             file => lay_out(dir, file, words.next(), text),
         }
     }
+    // Tests are not about services.
+    let services = if arguments.contains(&"--test") { &[][..] } else { &["-i", "inetd.conf"] };
     let mut told = String::new();
     for format in FORMATS {
         let said = Command::new(env!("CARGO_BIN_EXE_tcpdchk"))
-            .args(["-d", "-i", "inetd.conf", "--config", "tcpd.conf", "--format", format])
+            .args(["-d", "--config", "tcpd.conf", "--format", format])
+            .args(services)
             .args(&arguments)
             .current_dir(dir)
             .output()
@@ -129,4 +132,26 @@ fn every_kind_of_problem_is_in_the_manual_and_has_its_golden_file() {
     let entry = Regex::new(r"(?m)^\.It Li ([a-z-]+)").expect("a pattern");
     let described: BTreeSet<_> = entry.captures_iter(&page).map(|found| found[1].to_owned()).collect();
     assert_eq!(described, seen);
+}
+
+/// The screen of the README is what its command shows, on the tables of the examples.
+#[test]
+fn the_readme_shows_what_is_shown() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let readme = fs::read_to_string(root.join("README.md")).expect("UTF-8");
+    let (_, session) = readme.split_once("$ cat site.test\n").expect("the session");
+    let (tests, session) = session.split_once("$ tcpdchk ").expect("the command");
+    let (command, screen) = session.split_once('\n').expect("the screen");
+    let (screen, _) = screen.split_once("```").expect("its end");
+    let scratch = Scratch(std::env::temp_dir().join(format!("tcpdchk-readme-{}", std::process::id())));
+    fs::create_dir_all(&scratch.0).expect("a scratch directory");
+    for file in ["hosts.allow", "hosts.deny", "hosts.test"] {
+        fs::copy(root.join("etc").join(file), scratch.0.join(file)).expect("an example");
+    }
+    fs::write(scratch.0.join("site.test"), tests).expect("a test file");
+    let mut tcpdchk = Command::new(env!("CARGO_BIN_EXE_tcpdchk"));
+    let said =
+        tcpdchk.current_dir(&scratch.0).args(command.split(' ')).args(["--config", "/dev/null"]).output();
+    let said = said.expect("tcpdchk runs");
+    assert_eq!((String::from_utf8_lossy(&said.stdout).as_ref(), said.status.code()), (screen, Some(1)));
 }

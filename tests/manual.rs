@@ -4,6 +4,7 @@
 #![forbid(unsafe_code)]
 
 use regex::Regex;
+use serde_json::Value;
 use std::collections::BTreeSet;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -11,6 +12,7 @@ use std::process::Command;
 use std::sync::Arc;
 use wrap::expand;
 use wrap::facts::{DaemonName, Endpoint, Fact, Request, Stated, Transport};
+use wrap::inquiry::stated;
 use wrap::rules::options::{self, Deed, OPTIONS};
 use wrap::rules::{Entry, HostPattern, Item, Parsed, Table, grammar};
 use wrap::settings::{self, KEYS, Settings};
@@ -150,12 +152,71 @@ fn the_schema_of_an_explanation_is_in_the_manual() {
     let example = text("tests/explain/granted.json");
     let known = Regex::new(r#"(?m)^ *"([a-z_]+)": "#).expect("a pattern");
     let known: BTreeSet<_> = known.captures_iter(&example).map(|found| found[1].to_owned()).collect();
+    assert_eq!(members("JSON"), known);
+}
+
+/// The members that a section of tcpdmatch(8) has entries for.
+fn members(section: &str) -> BTreeSet<String> {
     let page = page("tcpdmatch.8");
-    let (_, section) = page.split_once(".Sh JSON").expect("the section");
+    let (_, section) = page.split_once(&format!(".Sh {section}\n")).expect("the section");
     let (section, _) = section.split_once("\n.Sh ").expect("one more section");
     let said = Regex::new(r"(?m)^\.It Li ([a-z_]+)").expect("a pattern");
-    let said: BTreeSet<_> = said.captures_iter(section).map(|found| found[1].to_owned()).collect();
+    said.captures_iter(section).map(|found| found[1].to_owned()).collect()
+}
+
+/// A batch promises what it says, in its own section or, where it is the same, in that of explanations.
+#[test]
+fn the_schema_of_a_batch_is_in_the_manual() {
+    fn collect(value: &Value, names: &mut BTreeSet<String>) {
+        for (name, value) in value.as_object().into_iter().flatten() {
+            names.insert(name.clone());
+            if name != "id" {
+                collect(value, names);
+            }
+        }
+        value.as_array().into_iter().flatten().for_each(|value| collect(value, names));
+    }
+    let mut known = BTreeSet::new();
+    for line in text("tests/explain/batch.out").lines() {
+        collect(&serde_json::from_str(line).expect("JSON"), &mut known);
+    }
+    let (own, of_json) = (members("BATCH"), members("JSON"));
+    assert!(own.is_subset(&known), "{own:?}");
+    let said: BTreeSet<_> = own.union(&of_json).cloned().collect();
+    assert!(known.is_subset(&said), "{:?}", known.difference(&said));
+}
+
+/// The members of what the checker says to programs, wherever a golden file has them.
+#[test]
+fn the_schema_of_a_problem_is_in_the_manual() {
+    let mut known = BTreeSet::new();
+    for file in std::fs::read_dir(root().join("tests/golden-chk")).expect("golden files") {
+        let path = file.expect("a file").path();
+        if path.extension().is_some_and(|extension| extension == "ref") {
+            let text = std::fs::read_to_string(&path).expect("UTF-8");
+            for line in text.lines().filter(|line| line.starts_with('{')) {
+                let object: Value = serde_json::from_str(line).expect("JSON");
+                known.extend(object.as_object().expect("an object").keys().cloned());
+            }
+        }
+    }
+    let page = page("tcpdchk.8");
+    let (_, section) = page.split_once(".Ss JSON\n").expect("the section");
+    let (section, _) = section.split_once("\n.Sh ").expect("one more section");
+    let entries = section.lines().filter_map(|line| line.strip_prefix(".It Va "));
+    let said: BTreeSet<_> = entries.flat_map(|names| names.split(" , ")).map(str::to_owned).collect();
     assert_eq!(said, known);
+}
+
+/// What can be stated is one list, of `--stated`, of a batch, and of the manual.
+#[test]
+fn every_fact_that_can_be_stated_is_in_the_manual() {
+    let page = plain(&page("tcpdmatch.8"));
+    let (_, section) = page.split_once(".It Fl -stated").expect("the entry");
+    let (section, _) = section.split_once(".It Fl -batch").expect("the next entry");
+    for key in stated::keys().split(", ") {
+        assert!(section.contains(&format!(".Li {key} ")), "{key}");
+    }
 }
 
 #[test]
@@ -196,6 +257,7 @@ fn the_grammar_of_the_manual_is_the_parser_s() {
         ("src/rules/grammar.rs", 16, "hosts_access.5"),
         ("src/rules/scan.rs", 2, "hosts_access.5"),
         ("src/rules/options.rs", 5, "hosts_options.5"),
+        ("src/rules/trial.rs", 6, "tcpdchk.8"),
     ] {
         let productions = productions(source);
         assert!(productions.len() >= least, "{source}: {productions:#?}");
@@ -331,6 +393,33 @@ fn the_examples_pass_the_checker() {
     let complaints: Vec<_> =
         said.lines().filter(|line| !line.contains(": advice: ") && !absent(line)).collect();
     assert_eq!(complaints, [""; 0]);
+}
+
+/// The tests of the example tables hold, and every rule of these is one that a test speaks of.
+#[test]
+fn the_example_tests_hold() {
+    let said = Command::new(env!("CARGO_BIN_EXE_tcpdchk"))
+        .args(["-d", "--config", "/dev/null", "--test", "hosts.test"])
+        .current_dir(root().join("etc"))
+        .output()
+        .expect("tcpdchk runs");
+    let (text, status) = (String::from_utf8_lossy(&said.stdout), said.status.code());
+    assert!(status == Some(0) && text.ends_with(" tests, as expected\n"), "{status:?} {text}");
+    let tests = text_without_comments("etc/hosts.test");
+    for name in ["hosts.allow", "hosts.deny"] {
+        let mut table = TextTable::new(&example(name));
+        while let Entry::Line(line, parsed) = table.next() {
+            let place = format!(" by {name}:{}\n", line.number);
+            assert!(
+                !matches!(parsed, Parsed::Rule(_)) || tests.contains(&place),
+                "no test speaks of {place}"
+            );
+        }
+    }
+}
+
+fn text_without_comments(path: &str) -> String {
+    text(path).lines().filter(|line| !line.starts_with('#')).map(|line| format!("{line}\n")).collect()
 }
 
 /// The units as they would stand on a machine that has the program.

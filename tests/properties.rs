@@ -12,8 +12,9 @@ use wrap::expand::{clean, expand};
 use wrap::explain::{self, Course};
 use wrap::facts::{DaemonName, Endpoint, Fact, HostName, Request, Transport, UserName, stated_name};
 use wrap::hosts::Host;
+use wrap::inquiry::request;
 use wrap::logline::{Caller, Line};
-use wrap::rules::{Item, List, Parsed, Rule, Table, grammar, options};
+use wrap::rules::{Item, List, Parsed, Rule, Table, grammar, options, trial};
 use wrap::verdict::{Access, Answer, Because, Decision, Tables, decide};
 use wrap::{narrator, witness};
 
@@ -281,6 +282,8 @@ proptest! {
         let _ = grammar::ident_reply(&bytes);
         let _ = grammar::setting(&bytes);
         let _ = grammar::is_numeric_address(&bytes);
+        let _ = trial::read(&bytes);
+        let _ = request::read(&bytes);
         let _ = Line::read(&bytes);
         let _ = HostName::from_dns(&bytes);
         for field in options::fields(&bytes) {

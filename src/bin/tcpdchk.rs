@@ -1,7 +1,8 @@
 //! tcpdchk(8): reads what the wrapper reads, and says what is wrong with it.
 //!
-//! The program is `check`, read from top to bottom: services, settings, tables, count. It asks the
-//! databases and looks at files; it changes nothing, executes nothing and keeps its identity.
+//! The program is `check`, read from top to bottom: services, settings, tables, count; or `test`, where
+//! tests are named. It asks the databases and looks at files; it changes nothing, executes nothing and
+//! keeps its identity.
 
 #![forbid(unsafe_code)]
 
@@ -17,13 +18,14 @@ use wrap::report::progress::Watched;
 use wrap::report::{Form, Report};
 use wrap::rules::Which;
 use wrap::services;
-use wrap::settings;
+use wrap::settings::{self, Settings};
 use wrap::sys::process::caller;
 use wrap::tables::TextTable;
+use wrap::trial;
 
-/// An error was found.
+/// An error was found, or a test failed.
 const FAULTY: u8 = 1;
-/// Called wrongly.
+/// Called wrongly, or with tests that cannot be read.
 const USAGE: u8 = 2;
 
 fn main() -> ExitCode {
@@ -42,6 +44,10 @@ fn say(to: &mut dyn Write, text: &str, status: u8) -> ExitCode {
 }
 
 fn check(call: &Check) -> ExitCode {
+    if !call.tests.is_empty() {
+        return test(call);
+    }
+
     // Which names a rule can be about. A file that was named must be there.
     let services = match &call.inetd {
         None => services::find(),
@@ -60,20 +66,8 @@ fn check(call: &Check) -> ExitCode {
     }
     report.skeleton(&[b"Using network configuration file: ", services.file_text()]);
 
-    // Where the tables are.
-    let reading = settings::read(call.config.as_deref(), caller());
-    for problem in &reading.problems {
-        report.problem(problem);
-    }
-    let path = |named: &Option<PathBuf>, here: &str, usual: &Path| match named {
-        Some(path) => path.clone(),
-        None if call.here => PathBuf::from(here),
-        None => usual.to_path_buf(),
-    };
-    let allow = path(&call.allow, "hosts.allow", &reading.settings.hosts_allow);
-    let deny = path(&call.deny, "hosts.deny", &reading.settings.hosts_deny);
-
-    // What is in them, in the order of the search.
+    // What is in the tables, in the order of the search.
+    let (Settings { hosts_allow: allow, hosts_deny: deny, .. }, _) = settings(call, &mut report);
     let classic = call.format == Format::Classic;
     let tables = (allow.as_path(), deny.as_path());
     let mut inspector = Inspector::new(&services, tables, call.implicit_allow, classic, caller());
@@ -93,6 +87,38 @@ fn check(call: &Check) -> ExitCode {
     report.close();
     let [_, _, errors] = report.counts;
     ExitCode::from(if errors > 0 { FAULTY } else { 0 })
+}
+
+/// Do the rules do what is expected of them? By their text, whatever image there is.
+fn test(call: &Check) -> ExitCode {
+    let mut out = BufWriter::new(stdout().lock());
+    let mut report = Report::new(form(call), &mut out);
+    let (settings, refuses) = settings(call, &mut report);
+    let settings = Settings { image: None, ..settings };
+    let tally = trial::run(&call.tests, &settings, refuses, &mut |problem| report.problem(problem));
+    report.close_tests(&tally);
+    let [_, _, errors] = report.counts;
+    ExitCode::from(match tally.errors {
+        0 if errors == 0 => 0,
+        0 => FAULTY,
+        _ => USAGE,
+    })
+}
+
+/// The settings, and whether they refuse everybody; the tables are those that are to be checked.
+fn settings(call: &Check, report: &mut Report<'_>) -> (Settings, bool) {
+    let reading = settings::read(call.config.as_deref(), caller());
+    for problem in &reading.problems {
+        report.problem(problem);
+    }
+    let path = |named: &Option<PathBuf>, here: &str, usual: &Path| match named {
+        Some(path) => path.clone(),
+        None if call.here => PathBuf::from(here),
+        None => usual.to_path_buf(),
+    };
+    let hosts_allow = path(&call.allow, "hosts.allow", &reading.settings.hosts_allow);
+    let hosts_deny = path(&call.deny, "hosts.deny", &reading.settings.hosts_deny);
+    (Settings { hosts_allow, hosts_deny, ..reading.settings }, reading.refuses)
 }
 
 /// Colours are for terminals, and for those who want them (no-color.org).

@@ -5,20 +5,21 @@
 
 #![forbid(unsafe_code)]
 
-use std::io::{IsTerminal, Write, stderr, stdout};
+use std::io::{ErrorKind, IsTerminal, Write, stderr, stdin, stdout};
 use std::process::ExitCode;
+use wrap::error::reason;
 use wrap::explain::screen::{self, Screen};
 use wrap::explain::{Limits, explain, json, lines};
-use wrap::facts::{Fact, Side};
-use wrap::inquiry::{Form, Inquiry, read, subjects};
+use wrap::facts::Fact;
+use wrap::inquiry::batch::Batch;
+use wrap::inquiry::{About, Form, Inquiry, read, subjects};
 use wrap::invocation::Instead;
-use wrap::logline::{self, Entry, Level};
+use wrap::logline;
 use wrap::lookup::Live;
-use wrap::narrator::{refusal, tell};
+use wrap::narrator::{Manner, account, written_in_file};
 use wrap::settings::{self, Resolve, Settings};
 use wrap::sys::process;
 use wrap::tables::image::{Image, RuleTable};
-use wrap::verdict::Tables;
 use wrap::witness::{Facts, Witness};
 
 fn main() -> ExitCode {
@@ -39,6 +40,10 @@ fn main() -> ExitCode {
         ..reading.settings
     };
 
+    if let About::Batch = inquiry.about {
+        return batch(&inquiry, &settings, reading.refuses, warnings);
+    }
+
     // Who calls whom? A client may have several addresses, and each is a case of its own.
     let found = subjects::find(&inquiry, &settings, &mut warnings);
     let before: Vec<u8> = warnings.iter().flat_map(|line| [line.as_slice(), b"\n"].concat()).collect();
@@ -58,6 +63,25 @@ fn main() -> ExitCode {
     let (pages, as_expected): (Vec<_>, Vec<_>) = told.unzip();
     let page = if is_json { pages.concat() } else { [before, pages.join(&b'\n')].concat() };
     put(&mut stdout(), &page, as_expected.into_iter().all(|expected| expected))
+}
+
+/// Answers requests until there are no more. Warnings are not for whoever reads the answers.
+fn batch(inquiry: &Inquiry, settings: &Settings, refuses: bool, mut warnings: Vec<Vec<u8>>) -> ExitCode {
+    subjects::tables(settings, &mut warnings);
+    put(
+        &mut stderr(),
+        &warnings.iter().flat_map(|line| [line, &b"\n"[..]].concat()).collect::<Vec<_>>(),
+        true,
+    );
+    let answered =
+        Batch { settings, refuses, expect: inquiry.expect }.answer(&mut stdin().lock(), &mut stdout());
+    match answered {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        // Whoever does not read the answers has no need of a reason.
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => ExitCode::FAILURE,
+        Err(error) => put(&mut stderr(), format!("tcpdmatch: {}\n", reason(&error)).as_bytes(), false),
+    }
 }
 
 /// Writes a page, and says how the program ends.
@@ -94,17 +118,10 @@ impl Case<'_> {
             Form::Lines => facts.known(process::pid(), &machine),
             Form::Explain | Form::Json => facts.fresh(process::pid(), &witness, self.settings.paranoid),
         };
-        let (facility, always) = (self.settings.facility, self.settings.resolve == Resolve::Always);
         let tables = || (RuleTable::new(hosts_allow, found), RuleTable::new(hosts_deny, found));
-        let early = |why: &str| refusal(&request, facility, vec![Entry::new(Level::Err, why)]);
-        let story = if self.refuses {
-            early("error: every connection is refused: tcpd.conf cannot be obeyed")
-        } else if self.settings.paranoid && request.name(Side::Client) == &Fact::Paranoid {
-            early("error: refused before any rule is read: paranoid yes")
-        } else {
-            let (mut allow, mut deny) = tables();
-            tell(&mut Tables::new(&mut allow, &mut deny, self.settings.strict), &request, facility, always)
-        };
+        let (mut allow, mut deny) = tables();
+        let manner = Manner::of(self.settings, self.refuses);
+        let story = account(manner, (&mut allow, &mut deny), &request, &written_in_file);
         witness.take();
         let limits = Limits::of(self.settings);
         let (mut allow, mut deny) = tables();

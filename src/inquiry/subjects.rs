@@ -5,9 +5,9 @@
 
 #![forbid(unsafe_code)]
 
-use super::{About, Inquiry, user_fact};
+use super::{About, Inquiry};
 use crate::error::{Problem, Weight, What, reason};
-use crate::facts::DaemonName;
+use crate::facts::{DaemonName, stated_user};
 use crate::hosts::{self, Host};
 use crate::logline::{self, printable};
 use crate::services::{self, Services};
@@ -20,7 +20,7 @@ use std::sync::Arc;
 /// Servers that inetd does not start and that ask nobody.
 const NOT_WRAPPED: [&str; 2] = ["portmap", "rpcbind"];
 
-/// The connections of an inquiry, at least one; or why there is none, as a text for standard error that
+/// The connections of an inquiry, at least one except for a batch; or why there is none, as a text for standard error that
 /// may be empty.
 pub fn find(
     inquiry: &Inquiry,
@@ -36,6 +36,8 @@ pub fn find(
             tables(settings, warnings);
             return Ok(vec![facts.clone()]);
         }
+        // A batch brings its own.
+        About::Batch => return Ok(Vec::new()),
     };
     let (daemon, server) = split(daemon);
     let (user, client) = match split(client) {
@@ -61,7 +63,7 @@ pub fn find(
         daemon: DaemonName::stated(name),
         client,
         server: server.clone(),
-        user: user_fact(user),
+        user: stated_user(user),
         ports: Ports::default(),
     };
     if clients.is_empty() { Err(String::new()) } else { Ok(clients.into_iter().map(subject).collect()) }
@@ -117,7 +119,7 @@ fn doubt(services: &Services, name: &[u8]) -> Option<Vec<u8>> {
 }
 
 /// Who may write the tables decides about the services.
-fn tables(settings: &Settings, warnings: &mut Vec<Vec<u8>>) {
+pub fn tables(settings: &Settings, warnings: &mut Vec<Vec<u8>>) {
     for table in [&settings.hosts_allow, &settings.hosts_deny] {
         let Ok((meta, writable)) = world_writable(table) else { continue };
         if !meta.is_file() {

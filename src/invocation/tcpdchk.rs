@@ -24,6 +24,8 @@ pub struct Check {
     pub allow: Option<PathBuf>,
     pub deny: Option<PathBuf>,
     pub config: Option<PathBuf>,
+    /// Files of tests; where there is one, nothing else is checked.
+    pub tests: Vec<PathBuf>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -59,16 +61,37 @@ pub fn read(argv: &[OsString]) -> Result<Check, Instead> {
     })?;
     let path = |id: &str| matches.get_one::<PathBuf>(id).cloned();
     let flag = |id: &str| matches.get_flag(id);
+    let tests: Vec<PathBuf> = matches.get_many("test").into_iter().flatten().cloned().collect();
+    if let Some(other) = not_with_tests(&matches).filter(|_| !tests.is_empty()) {
+        return Err(Instead::Usage(format!("{name}: --test has no use for {other}\nusage: {name} {USAGE}")));
+    }
     Ok(Check {
         implicit_allow: flag("a"),
         here: flag("d"),
         inetd: path("i"),
         verbose: flag("v"),
-        format: format(&matches),
+        format: match matches.contains_id("format") {
+            // The reference has no tests, and no form for them.
+            false if !tests.is_empty() => Format::Human,
+            _ => format(&matches),
+        },
         allow: path("allow"),
         deny: path("deny"),
         config: path("config"),
+        tests,
     })
+}
+
+/// What belongs to a check, and not to a test.
+fn not_with_tests(matches: &ArgMatches) -> Option<&'static str> {
+    let is_classic = matches.get_one::<String>("format").is_some_and(|format| format == "classic");
+    let others = [
+        (matches.get_flag("a"), "-a"),
+        (matches.contains_id("i"), "-i"),
+        (matches.get_flag("v"), "-v"),
+        (is_classic, "--format classic"),
+    ];
+    others.into_iter().find(|(is_there, _)| *is_there).map(|(_, name)| name)
 }
 
 fn format(matches: &ArgMatches) -> Format {
@@ -124,6 +147,15 @@ fn command() -> Command {
                 .help("Services, in place of /etc/inetd.conf"),
         )
         .arg(flag("v", 'v', "List every rule"))
+        .arg(
+            Arg::new("test")
+                .long("test")
+                .value_name("FILE")
+                .num_args(1..)
+                .action(ArgAction::Append)
+                .value_parser(value_parser!(PathBuf))
+                .help("Try whether the rules do what these files expect, and nothing else"),
+        )
         .arg(Arg::new("format").long("format").value_parser(formats).help("How complaints are shown"))
         .arg(file("allow", "Rules that grant, in place of /etc/hosts.allow"))
         .arg(file("deny", "Rules that refuse, in place of /etc/hosts.deny"))
@@ -156,6 +188,26 @@ mod tests {
             called("tcpdchk --format=json --deny d"),
             Ok(Check { format: Format::Json, deny: Some("d".into()), ..Check::default() })
         );
+    }
+
+    #[test]
+    fn tests_are_a_call_of_their_own() {
+        let tests = |call: &str| called(call).map(|check| (check.tests, check.format));
+        let files = |names: &[&str]| names.iter().map(PathBuf::from).collect::<Vec<_>>();
+        assert_eq!(tests("tcpdchk -d --test a b --allow x"), Ok((files(&["a", "b"]), Format::Human)));
+        assert_eq!(
+            tests("tcpdchk --test a --format short --test b"),
+            Ok((files(&["a", "b"]), Format::Short))
+        );
+        assert_eq!(tests("tcpdchk -a"), Ok((Vec::new(), Format::Classic)));
+        for (call, said) in [
+            ("tcpdchk --test a -v", "tcpdchk: --test has no use for -v\n"),
+            ("tcpdchk -i f --test a", "tcpdchk: --test has no use for -i\n"),
+            ("tcpdchk --test a --format classic", "tcpdchk: --test has no use for --format classic\n"),
+            ("tcpdchk --test", "tcpdchk: option '--test' requires an argument\n"),
+        ] {
+            assert_eq!(called(call), Err(Instead::Usage(format!("{said}usage: tcpdchk {USAGE}"))), "{call}");
+        }
     }
 
     #[test]

@@ -5,7 +5,7 @@
 
 #![forbid(unsafe_code)]
 
-use crate::error::{Place, Problem, Weight};
+use crate::error::{Place, Problem, Weight, What};
 use crate::words;
 use codespan_reporting::diagnostic::{Diagnostic, Label};
 use codespan_reporting::files::{Error, Files};
@@ -20,6 +20,12 @@ use std::sync::Arc;
 const WIDTH: usize = 68;
 /// How much of it stands before the spot.
 const BEFORE: usize = 30;
+
+/// Longest line that is quoted whole where that is wanted, bytes.
+const WHOLE_MAX: usize = 1000;
+/// How wide a terminal is, and how much of it stands before a note.
+const SCREEN: usize = 80;
+const GUTTER: usize = 8;
 
 /// Keeps the files that are quoted.
 #[derive(Default)]
@@ -56,6 +62,8 @@ struct Excerpt {
     number: usize,
     /// Bytes of the line before the piece.
     skipped: usize,
+    /// All of the line, if it is cut and not endless.
+    whole: Option<String>,
 }
 
 impl<'a> Files<'a> for Excerpt {
@@ -89,8 +97,8 @@ impl<'a> Files<'a> for Excerpt {
 }
 
 impl Quoter {
-    /// A problem as a person sees it.
-    pub fn show(&mut self, problem: &Problem, text: &str, repair: Option<&str>, colour: bool) -> Vec<u8> {
+    /// A problem as a person sees it, with notes below it.
+    pub fn show(&mut self, problem: &Problem, text: &str, notes: Vec<String>, colour: bool) -> Vec<u8> {
         let diagnostic = match problem.weight {
             Weight::Error => Diagnostic::error(),
             Weight::Warning => Diagnostic::warning(),
@@ -98,15 +106,21 @@ impl Quoter {
         };
         let code = words::code(&problem.what);
         let lead = code.len() + "warning[]: ".len();
-        let diagnostic = diagnostic.with_code(code).with_message(wrapped(text, lead));
-        let diagnostic = diagnostic.with_notes_iter(repair.map(|repair| format!("repair: {repair}")));
+        let diagnostic = diagnostic.with_code(code).with_message(wrapped(text, lead, SCREEN));
         let quoted = problem.place.as_ref().and_then(|place| self.excerpt(place));
+        // Of a test all is worth seeing: what it states stands far from what it expects.
+        let cut = quoted.as_ref().and_then(|(excerpt, _)| excerpt.whole.clone());
+        let whole = cut.filter(|_| matches!(problem.what, What::Trial(_)));
+        let notes: Vec<String> = whole.into_iter().chain(notes).collect();
+        let notes = notes.iter().map(|note| wrapped(note, 0, SCREEN - GUTTER));
+        let diagnostic = diagnostic.with_notes_iter(notes);
         let (excerpt, diagnostic) = match quoted {
             Some((excerpt, range)) => (excerpt, diagnostic.with_label(Label::primary((), range))),
             None => {
                 let lead = problem.place.as_ref().map_or(String::new(), |place| format!("{place}: "));
                 let message = format!("{lead}{}", diagnostic.message);
-                let nothing = Excerpt { name: String::new(), text: String::new(), number: 1, skipped: 0 };
+                let (name, text) = (String::new(), String::new());
+                let nothing = Excerpt { name, text, number: 1, skipped: 0, whole: None };
                 (nothing, diagnostic.with_message(message))
             }
         };
@@ -143,20 +157,22 @@ impl Quoter {
             }
         };
         // One letter for one byte, so that columns stay true.
-        let text = piece.iter().map(safe).collect();
+        let text: String = piece.iter().map(safe).collect();
+        let whole =
+            (piece.len() < bytes.len() && bytes.len() <= WHOLE_MAX).then(|| bytes.iter().map(safe).collect());
         let start = at - skipped;
         let length = marked(piece.get(start..).unwrap_or_default());
         let name = place.file.display().to_string();
-        Some((Excerpt { name, text, number, skipped }, start..start + length))
+        Some((Excerpt { name, text, number, skipped, whole }, start..start + length))
     }
 }
 
-/// A sentence in lines that fit a terminal, the first of them behind a lead of some length.
-fn wrapped(text: &str, lead: usize) -> String {
+/// A sentence in lines of at most so many letters, the first of them behind a lead of some length.
+fn wrapped(text: &str, lead: usize, most: usize) -> String {
     let (mut out, mut width) = (String::new(), lead);
     for word in text.split(' ') {
         let length = word.chars().count() + 1;
-        if width + length > 80 && width > lead {
+        if width + length > most && width > lead {
             out.push_str("\n ");
             width = 1;
         }
