@@ -7,6 +7,7 @@
 
 use super::Instead;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -24,6 +25,10 @@ pub struct Check {
     pub allow: Option<PathBuf>,
     pub deny: Option<PathBuf>,
     pub config: Option<PathBuf>,
+    /// Not the rules are checked, but what they govern is listed.
+    pub services: bool,
+    /// Another system's tree, where that is asked about.
+    pub root: Option<PathBuf>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -59,6 +64,9 @@ pub fn read(argv: &[OsString]) -> Result<Check, Instead> {
     })?;
     let path = |id: &str| matches.get_one::<PathBuf>(id).cloned();
     let flag = |id: &str| matches.get_flag(id);
+    if let Some(said) = contradiction(&matches) {
+        return Err(Instead::Usage(format!("{name}: {said}\nusage: {name} {USAGE}")));
+    }
     Ok(Check {
         implicit_allow: flag("a"),
         here: flag("d"),
@@ -68,7 +76,23 @@ pub fn read(argv: &[OsString]) -> Result<Check, Instead> {
         allow: path("allow"),
         deny: path("deny"),
         config: path("config"),
+        services: flag("services"),
+        root: path("root"),
     })
+}
+
+/// Options that do not go together.
+fn contradiction(matches: &ArgMatches) -> Option<&'static str> {
+    let has = |id: &str| matches.value_source(id) == Some(ValueSource::CommandLine);
+    match (has("services"), has("root")) {
+        (false, true) => Some("option '--root' goes with '--services' only"),
+        (true, true) if has("d") => Some("option '-d' means this system, '--root' another one"),
+        (true, _) if has("format") && !matches!(format(matches), Format::Human | Format::Json) => {
+            Some("with '--services', '--format' is human or json")
+        }
+        (true, _) if has("a") || has("v") => Some("options '-a' and '-v' say nothing with '--services'"),
+        _ => None,
+    }
 }
 
 fn format(matches: &ArgMatches) -> Format {
@@ -128,6 +152,19 @@ fn command() -> Command {
         .arg(file("allow", "Rules that grant, in place of /etc/hosts.allow"))
         .arg(file("deny", "Rules that refuse, in place of /etc/hosts.deny"))
         .arg(file("config", "Settings, in place of /etc/tcpd.conf"))
+        .arg(
+            Arg::new("services")
+                .long("services")
+                .action(ArgAction::SetTrue)
+                .help("List what the rules govern on this machine, instead of checking them"),
+        )
+        .arg(
+            Arg::new("root")
+                .long("root")
+                .value_name("DIR")
+                .value_parser(value_parser!(PathBuf))
+                .help("With --services: look at the system in DIR, not at this one"),
+        )
 }
 
 #[cfg(test)]
@@ -156,6 +193,25 @@ mod tests {
             called("tcpdchk --format=json --deny d"),
             Ok(Check { format: Format::Json, deny: Some("d".into()), ..Check::default() })
         );
+    }
+
+    #[test]
+    fn services_are_asked_about_by_long_options() {
+        let services = Check { services: true, ..Check::default() };
+        assert_eq!(called("tcpdchk --services"), Ok(services.clone()));
+        let root = Check { root: Some("/mnt".into()), format: Format::Json, ..services.clone() };
+        assert_eq!(called("tcpdchk --services --root /mnt --format json"), Ok(root));
+        let named = Check { inetd: Some("f".into()), allow: Some("a".into()), here: true, ..services };
+        assert_eq!(called("tcpdchk --services -d -i f --allow a"), Ok(named));
+        for (call, said) in [
+            ("tcpdchk --root /mnt", "'--root' goes with '--services'"),
+            ("tcpdchk --services -d --root /mnt", "'-d' means this system"),
+            ("tcpdchk --services --format classic", "human or json"),
+            ("tcpdchk --services --format short", "human or json"),
+            ("tcpdchk --services -v", "'-a' and '-v'"),
+        ] {
+            assert!(matches!(called(call), Err(Instead::Usage(text)) if text.contains(said)), "{call}");
+        }
     }
 
     #[test]
