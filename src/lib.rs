@@ -67,6 +67,8 @@
 //! | | `bin/tcpdcompile.rs` | the compiler: settings, image, status |
 //! | | [`invocation::tcpdchk`] | how was the checker called? |
 //! | | `bin/tcpdchk.rs` | the checker: services, settings, tables, count |
+//! | | [`wrapped`] | which services do the rules really govern here? |
+//! | | [`wrapped::elf`] | which libraries is a program linked with? |
 //! | | `libwrap` | how does a program in C come in? (feature `capi`) |
 //! | | `libwrap::decide` | is the client of its request served? |
 //! | | `libwrap::hands` | what may be done in somebody else's process? |
@@ -104,6 +106,8 @@
 //!   [`facts::Ask::word_list`] are told who is looked for ([`facts::Sought`]).
 //! * **An image in doubt leaves nothing out.** A damaged block ends the leaving out, not the search: what
 //!   was left out before was left out by blocks that were whole.
+//! * **The survey of services is a door's room.** [`wrapped`] looks into files and processes as the rooms of
+//!   deeds do, but command lines of tcpd, in units and in super-servers, are read by tcpd's own reader.
 //! * **`setenv` does not touch the process.** The environment is kept as a list and given to whatever is
 //!   executed: a lookup thread may still be reading the real one. Only libwrap sets it for real, as
 //!   programs expect, and has no such thread.
@@ -158,3 +162,4 @@ pub mod verdict;
 pub mod voice;
 pub mod witness;
 pub mod words;
+pub mod wrapped;

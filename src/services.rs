@@ -65,6 +65,19 @@ pub struct Service {
     pub line: u32,
 }
 
+/// A program that inetd starts, as a line says it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Start {
+    /// The name or number of the service; empty where the line has none.
+    pub service: Vec<u8>,
+    /// inetd accepts the connections of a stream by itself, one process for each.
+    pub accepts: bool,
+    pub program: Vec<u8>,
+    /// Its argument vector.
+    pub argv: Vec<Vec<u8>>,
+    pub line: u32,
+}
+
 /// What inetd.conf said.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Services {
@@ -114,6 +127,27 @@ pub fn read(path: &Path) -> io::Result<Services> {
 fn parse(bytes: &[u8], path: &Path) -> Services {
     let file: Arc<Path> = Arc::from(path);
     let mut services = Services { file: Some(Arc::clone(&file)), ..Services::with_own_wrapping() };
+    lines(bytes, &file, |entry| entry.read(&mut services));
+    services
+}
+
+/// The programs that the lines start; nothing is asked about them, and nothing said.
+pub fn starts(bytes: &[u8], path: &Path) -> Vec<Start> {
+    let mut starts = Vec::new();
+    lines(bytes, &Arc::from(path), |mut entry| {
+        let line = entry.line.number;
+        starts.extend(entry.words().map(|words| Start {
+            service: words.service.to_vec(),
+            accepts: is(words.kind, "stream") && words.wait.get(..6).is_some_and(|word| is(word, "nowait")),
+            program: words.path.to_vec(),
+            argv: [&[words.name], words.arguments.as_slice()].concat().iter().map(|w| w.to_vec()).collect(),
+            line,
+        }));
+    });
+    starts
+}
+
+fn lines(bytes: &[u8], file: &Arc<Path>, mut visit: impl FnMut(Entry<'_>)) {
     let (mut text, mut joins, mut number) = (Vec::new(), Vec::new(), 0);
     for piece in bytes.split_inclusive(|&byte| byte == b'\n') {
         // A last line without its newline is read, and counted as the reference counts it: not at all.
@@ -127,13 +161,11 @@ fn parse(bytes: &[u8], path: &Path) -> Services {
             }
             None => text.extend_from_slice(closed.unwrap_or(piece)),
         }
-        let line = Line { text: &text, file: &file, number: number.max(1), joins: &joins };
-        let entry = Entry { line, shown: number, found: Vec::new() };
-        entry.read(&mut services);
+        let line = Line { text: &text, file, number: number.max(1), joins: &joins };
+        visit(Entry { line, shown: number, found: Vec::new() });
         text.clear();
         joins.clear();
     }
-    services
 }
 
 /// One line of the file, being read.
@@ -145,10 +177,13 @@ struct Entry<'a> {
 
 /// What the words of a line say.
 struct Words<'a> {
+    service: &'a [u8],
+    kind: &'a [u8],
     protocol: &'a [u8],
+    wait: &'a [u8],
     path: &'a [u8],
     name: &'a [u8],
-    argument: &'a [u8],
+    arguments: Vec<&'a [u8]>,
 }
 
 fn is_blank(byte: u8) -> bool {
@@ -184,11 +219,12 @@ impl<'a> Entry<'a> {
     fn words(&mut self) -> Option<Words<'a>> {
         let mut words = self.line.text.split(|&byte| is_blank(byte)).filter(|word| !word.is_empty());
         let first = words.next().filter(|word| !word.starts_with(b"#"))?;
-        if !is(first, "stream") && !is(first, "dgram") {
-            words.next();
-        }
+        let (service, kind) = match is(first, "stream") || is(first, "dgram") {
+            true => (&b""[..], first),
+            false => (first, words.next()?),
+        };
         let protocol = words.next()?;
-        words.next();
+        let wait = words.next()?;
         let user = words.next()?;
         let path = if user.starts_with(b"/") { user } else { words.next()? };
         let path = path.strip_prefix(b"?").unwrap_or(path);
@@ -206,11 +242,12 @@ impl<'a> Entry<'a> {
             self.complain(None, ServiceFlaw::Incomplete);
             return None;
         };
-        Some(Words { protocol, path, name, argument: words.next().unwrap_or_default() })
+        Some(Words { service, kind, protocol, wait, path, name, arguments: words.collect() })
     }
 
     fn service(&mut self, words: &Words<'_>) -> Service {
-        let Words { protocol, path, name, argument } = *words;
+        let Words { protocol, path, name, .. } = *words;
+        let argument = words.arguments.first().copied().unwrap_or_default();
         let process = if name.starts_with(b"/") { last_component(name) } else { name };
         let named = |process: &[u8], wrapped, line| Service { process: process.to_vec(), wrapped, line };
         let mode = self.program(path, path);
@@ -338,6 +375,27 @@ mod tests {
         assert_eq!(complaints, [""; 0]);
         assert_eq!(listed.iter().map(|(_, _, line)| *line).collect::<Vec<_>>(), [2, 3, 4, 5, 9, 10]);
         assert_eq!(listed.into_iter().map(|(name, wrapped, _)| (name, wrapped)).collect::<Vec<_>>(), names);
+    }
+
+    #[test]
+    fn a_start_has_the_whole_argument_vector() {
+        let text = b"ftp stream tcp nowait.40 root /usr/sbin/tcpd /usr/sbin/in.ftpd -l -a\n\
+            tftp dgram udp wait nobody /usr/sbin/in.tftpd in.tftpd \\\n -s /srv\n\
+            echo stream tcp nowait root internal\nstream tcp wait /bin/sh sh\n";
+        let shown = |start: &Start| {
+            let argv = String::from_utf8_lossy(&start.argv.join(&b' ')).into_owned();
+            (String::from_utf8_lossy(&start.service).into_owned(), start.accepts, argv, start.line)
+        };
+        let shown: Vec<_> = starts(text, Path::new("f")).iter().map(shown).collect();
+        let row = |service: &str, accepts, argv: &str, line| (service.into(), accepts, argv.into(), line);
+        assert_eq!(
+            shown,
+            [
+                row("ftp", true, "/usr/sbin/in.ftpd -l -a", 1),
+                row("tftp", false, "in.tftpd -s /srv", 3),
+                row("", false, "sh", 5),
+            ]
+        );
     }
 
     #[test]

@@ -18,4 +18,5 @@ pub mod resolver;
 pub mod signals;
 pub mod socket;
 pub mod syslog;
+pub mod tree;
 pub mod unseen;

@@ -1,8 +1,8 @@
 //! tcpdchk(8): reads what the wrapper reads, and says what is wrong with it.
 //!
-//! The program is `check`, read from top to bottom: services, settings, tables, count; or `test`, where
-//! tests are named. It asks the databases and looks at files; it changes nothing, executes nothing and
-//! keeps its identity.
+//! The program is `check`, read from top to bottom: services, settings, tables, count. It asks the
+//! databases and looks at files; it changes nothing, executes nothing and keeps its identity. Where tests
+//! are named it is `test`; with `--services` it is `survey`: which services do the rules govern?
 
 #![forbid(unsafe_code)]
 
@@ -11,17 +11,21 @@ use std::io::{BufWriter, IsTerminal, Write, stderr, stdout};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use wrap::error::reason;
+use wrap::explain::screen::Screen;
 use wrap::inspect::Inspector;
 use wrap::invocation::Instead;
 use wrap::invocation::tcpdchk::{Check, Format, read};
+use wrap::logline;
 use wrap::report::progress::Watched;
 use wrap::report::{Form, Report};
 use wrap::rules::Which;
 use wrap::services;
 use wrap::settings::{self, Settings};
 use wrap::sys::process::caller;
+use wrap::sys::tree::Tree;
 use wrap::tables::TextTable;
 use wrap::trial;
+use wrap::wrapped::{self, Question};
 
 /// An error was found, or a test failed.
 const FAULTY: u8 = 1;
@@ -31,6 +35,7 @@ const USAGE: u8 = 2;
 fn main() -> ExitCode {
     let argv: Vec<OsString> = std::env::args_os().collect();
     match read(&argv) {
+        Ok(call) if call.services => survey(&call),
         Ok(call) => check(&call),
         Err(Instead::Show(text)) => say(&mut stdout(), &text, 0),
         Err(Instead::Usage(text)) => say(&mut stderr(), &text, USAGE),
@@ -121,10 +126,47 @@ fn settings(call: &Check, report: &mut Report<'_>) -> (Settings, bool) {
     (Settings { hosts_allow, hosts_deny, ..reading.settings }, reading.refuses)
 }
 
+/// What asks these rules, and what do they name that does not?
+fn survey(call: &Check) -> ExitCode {
+    let tree = match &call.root {
+        None => Tree::here(),
+        Some(path) => match Tree::below(path) {
+            Ok(tree) => tree,
+            Err(cause) => {
+                let text = format!("{}: {}\n", path.display(), reason(&cause));
+                return say(&mut stderr(), &text, FAULTY);
+            }
+        },
+    };
+    let (usual, problems) = wrapped::usual_tables(&tree, call.config.as_deref());
+    for problem in problems.iter().flat_map(logline::problem) {
+        let _ = stderr().write_all(&[problem.text.as_slice(), b"\n"].concat());
+    }
+    let [allow, deny] = usual.clone();
+    let path = |named: &Option<PathBuf>, here: &str, usual: PathBuf| match named {
+        Some(path) => path.clone(),
+        None if call.here => PathBuf::from(here),
+        None => usual,
+    };
+    let tables = [path(&call.allow, "hosts.allow", allow), path(&call.deny, "hosts.deny", deny)];
+    let found = wrapped::find(&Question { tree: &tree, inetd: call.inetd.as_deref(), tables, usual });
+    let page = match form(call) {
+        Form::Json => format!("{}\n", wrapped::json::object(&found)).into_bytes(),
+        form => {
+            let mut screen = Screen::new(matches!(form, Form::Human { colour: true }));
+            wrapped::screen::print(&found, &mut screen);
+            screen.into_text()
+        }
+    };
+    let _ = stdout().write_all(&page);
+    ExitCode::from(if found.errors() + problems.len() > 0 { FAULTY } else { 0 })
+}
+
 /// Colours are for terminals, and for those who want them (no-color.org).
 fn form(call: &Check) -> Form {
     let wanted = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
     match call.format {
+        Format::Classic if call.services => Form::Human { colour: wanted && stdout().is_terminal() },
         Format::Classic => Form::Reference { verbose: call.verbose },
         Format::Human => Form::Human { colour: wanted && stdout().is_terminal() },
         Format::Short => Form::Short,

@@ -15,8 +15,9 @@ use crate::witness::Question;
 const WIDTH: usize = 80;
 const INDENT: usize = 12;
 
+/// What a head looks like where there are colours.
 #[derive(Clone, Copy)]
-enum Look {
+pub enum Look {
     Plain,
     Good,
     Bad,
@@ -38,8 +39,9 @@ impl Screen {
         self.text
     }
 
-    /// `head` in the first column, `body` in the second, broken where the line is full.
-    fn row(&mut self, head: &str, look: Look, body: &[u8]) {
+    /// `head` in the first column, `body` in the second, broken where the line is full. A head that does
+    /// not fit has a line of its own.
+    pub fn row(&mut self, head: &str, look: Look, body: &[u8]) {
         let code = match look {
             _ if !self.colours => None,
             Look::Plain => None,
@@ -53,9 +55,13 @@ impl Screen {
             Some(code) => self.text.extend_from_slice(format!("\x1b[{code}m{padded}\x1b[0m").as_bytes()),
             None => self.text.extend_from_slice(padded.as_bytes()),
         }
+        let is_long = head.chars().count() >= INDENT && !body.is_empty();
+        if is_long {
+            self.text.push(b'\n');
+        }
         let lines = broken(&String::from_utf8_lossy(&printable(body)));
         for (number, line) in lines.into_iter().enumerate() {
-            if number > 0 {
+            if number > 0 || is_long {
                 self.text.extend_from_slice(" ".repeat(INDENT).as_bytes());
             }
             self.text.extend_from_slice(line.as_bytes());
@@ -84,7 +90,7 @@ impl Screen {
         self.blank();
     }
 
-    fn blank(&mut self) {
+    pub fn blank(&mut self) {
         self.text.push(b'\n');
     }
 }
@@ -98,6 +104,9 @@ fn broken(text: &str) -> Vec<String> {
         }
         for letter in word.chars() {
             if lines.last().is_some_and(|line| line.chars().count() >= WIDTH - INDENT) {
+                if letter == ' ' {
+                    continue;
+                }
                 lines.push(String::new());
             }
             if let Some(line) = lines.last_mut() {
@@ -303,5 +312,6 @@ mod tests {
         assert_eq!(broken(&"x".repeat(70)), ["x".repeat(68), "xx".to_owned()]);
         let words = format!("{} {} b", "a".repeat(60), "c".repeat(10));
         assert_eq!(broken(&words), ["a".repeat(60), format!("{} b", "c".repeat(10))]);
+        assert_eq!(broken(&format!("{} b", "a".repeat(68))), ["a".repeat(68), "b".to_owned()]);
     }
 }

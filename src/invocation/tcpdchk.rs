@@ -7,6 +7,7 @@
 
 use super::Instead;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -26,6 +27,10 @@ pub struct Check {
     pub config: Option<PathBuf>,
     /// Files of tests; where there is one, nothing else is checked.
     pub tests: Vec<PathBuf>,
+    /// Not the rules are checked, but what they govern is listed.
+    pub services: bool,
+    /// Another system's tree, where that is asked about.
+    pub root: Option<PathBuf>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -65,6 +70,9 @@ pub fn read(argv: &[OsString]) -> Result<Check, Instead> {
     if let Some(other) = not_with_tests(&matches).filter(|_| !tests.is_empty()) {
         return Err(Instead::Usage(format!("{name}: --test has no use for {other}\nusage: {name} {USAGE}")));
     }
+    if let Some(said) = contradiction(&matches) {
+        return Err(Instead::Usage(format!("{name}: {said}\nusage: {name} {USAGE}")));
+    }
     Ok(Check {
         implicit_allow: flag("a"),
         here: flag("d"),
@@ -79,6 +87,8 @@ pub fn read(argv: &[OsString]) -> Result<Check, Instead> {
         deny: path("deny"),
         config: path("config"),
         tests,
+        services: flag("services"),
+        root: path("root"),
     })
 }
 
@@ -90,8 +100,23 @@ fn not_with_tests(matches: &ArgMatches) -> Option<&'static str> {
         (matches.contains_id("i"), "-i"),
         (matches.get_flag("v"), "-v"),
         (is_classic, "--format classic"),
+        (matches.get_flag("services"), "--services"),
     ];
     others.into_iter().find(|(is_there, _)| *is_there).map(|(_, name)| name)
+}
+
+/// Options that do not go together.
+fn contradiction(matches: &ArgMatches) -> Option<&'static str> {
+    let has = |id: &str| matches.value_source(id) == Some(ValueSource::CommandLine);
+    match (has("services"), has("root")) {
+        (false, true) => Some("option '--root' goes with '--services' only"),
+        (true, true) if has("d") => Some("option '-d' means this system, '--root' another one"),
+        (true, _) if has("format") && !matches!(format(matches), Format::Human | Format::Json) => {
+            Some("with '--services', '--format' is human or json")
+        }
+        (true, _) if has("a") || has("v") => Some("options '-a' and '-v' say nothing with '--services'"),
+        _ => None,
+    }
 }
 
 fn format(matches: &ArgMatches) -> Format {
@@ -160,6 +185,19 @@ fn command() -> Command {
         .arg(file("allow", "Rules that grant, in place of /etc/hosts.allow"))
         .arg(file("deny", "Rules that refuse, in place of /etc/hosts.deny"))
         .arg(file("config", "Settings, in place of /etc/tcpd.conf"))
+        .arg(
+            Arg::new("services")
+                .long("services")
+                .action(ArgAction::SetTrue)
+                .help("List what the rules govern on this machine, instead of checking them"),
+        )
+        .arg(
+            Arg::new("root")
+                .long("root")
+                .value_name("DIR")
+                .value_parser(value_parser!(PathBuf))
+                .help("With --services: look at the system in DIR, not at this one"),
+        )
 }
 
 #[cfg(test)]
@@ -207,6 +245,25 @@ mod tests {
             ("tcpdchk --test", "tcpdchk: option '--test' requires an argument\n"),
         ] {
             assert_eq!(called(call), Err(Instead::Usage(format!("{said}usage: tcpdchk {USAGE}"))), "{call}");
+        }
+    }
+
+    #[test]
+    fn services_are_asked_about_by_long_options() {
+        let services = Check { services: true, ..Check::default() };
+        assert_eq!(called("tcpdchk --services"), Ok(services.clone()));
+        let root = Check { root: Some("/mnt".into()), format: Format::Json, ..services.clone() };
+        assert_eq!(called("tcpdchk --services --root /mnt --format json"), Ok(root));
+        let named = Check { inetd: Some("f".into()), allow: Some("a".into()), here: true, ..services };
+        assert_eq!(called("tcpdchk --services -d -i f --allow a"), Ok(named));
+        for (call, said) in [
+            ("tcpdchk --root /mnt", "'--root' goes with '--services'"),
+            ("tcpdchk --services -d --root /mnt", "'-d' means this system"),
+            ("tcpdchk --services --format classic", "human or json"),
+            ("tcpdchk --services --format short", "human or json"),
+            ("tcpdchk --services -v", "'-a' and '-v'"),
+        ] {
+            assert!(matches!(called(call), Err(Instead::Usage(text)) if text.contains(said)), "{call}");
         }
     }
 
