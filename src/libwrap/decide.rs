@@ -50,9 +50,10 @@ pub fn is_served(theirs: Theirs) -> bool {
     } else {
         settle(&mut Tables::new(&mut first, &mut second, settings.strict), &request, &mut hands)
     };
+    let lacked_descriptors = asker.lacked_descriptors();
     finish(&request, settings.resolve);
     match outcome {
-        Outcome::Proceed | Outcome::HandedOver if asker.lacked_descriptors() => {
+        Outcome::Proceed | Outcome::HandedOver if lacked_descriptors => {
             let line = "error: too few descriptors to look anything up: access denied";
             program::say(&Entry::new(Level::Err, line));
             false

@@ -167,9 +167,18 @@ fn find_name(host: Host) -> Fact<HostName> {
 
 impl Ask for Asker<'_> {
     fn name(&self, side: Side, doubts: &mut Vec<NameDoubt>) -> Fact<HostName> {
-        let find = || if self.can_ask() { self.live.name(side, doubts) } else { Fact::Unknown };
+        let mut asked = true;
+        let find = || {
+            asked = self.can_ask();
+            if asked { self.live.name(side, doubts) } else { Fact::Unknown }
+        };
         let field = name(self.theirs.host(side), find);
-        stated_name(Some(&field.read()))
+        let found = stated_name(Some(&field.read()));
+        if !asked {
+            // It is for the next one who asks to find out.
+            field.write(b"");
+        }
+        found
     }
 
     fn user(&self, seconds: u32) -> Fact<UserName> {
