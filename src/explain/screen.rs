@@ -98,6 +98,10 @@ fn broken(text: &str) -> Vec<String> {
         }
         for letter in word.chars() {
             if lines.last().is_some_and(|line| line.chars().count() >= WIDTH - INDENT) {
+                if letter == ' ' {
+                    // The end of the line stands for it.
+                    continue;
+                }
                 lines.push(String::new());
             }
             if let Some(line) = lines.last_mut() {
@@ -301,6 +305,8 @@ mod tests {
     fn lines_are_broken_at_blanks_or_anywhere() {
         assert_eq!(broken(""), [""]);
         assert_eq!(broken(&"x".repeat(70)), ["x".repeat(68), "xx".to_owned()]);
+        let full = format!("{} {} b", "a".repeat(60), "c".repeat(7));
+        assert_eq!(broken(&full), [format!("{} {}", "a".repeat(60), "c".repeat(7)), "b".to_owned()]);
         let words = format!("{} {} b", "a".repeat(60), "c".repeat(10));
         assert_eq!(broken(&words), ["a".repeat(60), format!("{} b", "c".repeat(10))]);
     }
