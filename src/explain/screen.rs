@@ -15,8 +15,9 @@ use crate::witness::Question;
 const WIDTH: usize = 80;
 const INDENT: usize = 12;
 
+/// How the first column of a row looks, where there are colours.
 #[derive(Clone, Copy)]
-enum Look {
+pub enum Look {
     Plain,
     Good,
     Bad,
@@ -39,7 +40,7 @@ impl Screen {
     }
 
     /// `head` in the first column, `body` in the second, broken where the line is full.
-    fn row(&mut self, head: &str, look: Look, body: &[u8]) {
+    pub fn row(&mut self, head: &str, look: Look, body: &[u8]) {
         let code = match look {
             _ if !self.colours => None,
             Look::Plain => None,
@@ -64,7 +65,7 @@ impl Screen {
     }
 
     /// A place and the rule that stands there, cut where the line is full.
-    fn heading(&mut self, place: &[u8], rule: &[u8]) {
+    pub fn heading(&mut self, place: &[u8], rule: &[u8]) {
         let (place, rule) =
             (String::from_utf8_lossy(place), String::from_utf8_lossy(&printable(rule)).into_owned());
         let used = place.chars().count() + 2;
@@ -84,7 +85,7 @@ impl Screen {
         self.blank();
     }
 
-    fn blank(&mut self) {
+    pub fn blank(&mut self) {
         self.text.push(b'\n');
     }
 }
@@ -133,7 +134,7 @@ pub fn print(explanation: &Explanation<'_>, screen: &mut Screen) {
     }
 }
 
-fn look_of(verdict: Verdict) -> Look {
+pub fn look_of(verdict: Verdict) -> Look {
     match verdict {
         Verdict::Granted => Look::Good,
         Verdict::Denied => Look::Bad,

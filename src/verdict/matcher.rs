@@ -156,15 +156,20 @@ impl<'r> Matcher<'r> {
     pub fn daemons(&self, list: List<'_>) -> Answer {
         walk(list, |word| {
             let pattern = grammar::daemon_pattern(word);
-            let process = match pattern.process {
-                Process::Port(port) => (self.request.server.port == Some(port)).into(),
-                Process::Named(text) => self.text(text, self.request.daemon.as_ref()),
-            };
+            let process = self.process(pattern.process);
             match pattern.host {
                 Some(host) => process.and(|| self.host(host, word, Side::Server)),
                 None => process,
             }
         })
+    }
+
+    /// Whether a service is meant, wherever it is called.
+    pub fn process(&self, process: Process<'_>) -> Answer {
+        match process {
+            Process::Port(port) => (self.request.server.port == Some(port)).into(),
+            Process::Named(text) => self.text(text, self.request.daemon.as_ref()),
+        }
     }
 
     pub fn clients(&self, list: List<'_>) -> Answer {
@@ -229,7 +234,8 @@ impl<'r> Matcher<'r> {
         }
     }
 
-    fn host(&self, pattern: HostPattern<'_>, word: &[u8], side: Side) -> Answer {
+    /// Whether an end is meant; `word` is the pattern as it is written.
+    pub fn host(&self, pattern: HostPattern<'_>, word: &[u8], side: Side) -> Answer {
         let address = || self.request.end(side).address.text();
         let name = || self.request.name(side);
         match pattern {
