@@ -46,6 +46,9 @@
 //! | | [`witness`] | what would have been asked, and who was called in its stead? |
 //! | | [`narrator`] | what would be done? |
 //! | | [`explain`] | why is this the verdict, and how is that put on paper? |
+//! | | [`replay`] | what would have become of the connections in this log? |
+//! | | [`replay::shapes`] | which words tell of a connection, and of what do they tell? |
+//! | | [`replay::judge`] | what would the rules say, as far as the log tells? |
 //! | 4 doors | [`invocation`] | how were we called? |
 //! | | [`inquiry`] | what is asked of tcpdmatch, and about whom? |
 //! | | `bin/tcpd.rs` | the wrapper: one connection, from the descriptor to the server |
@@ -116,6 +119,7 @@ pub mod listen;
 pub mod logline;
 pub mod lookup;
 pub mod narrator;
+pub mod replay;
 pub mod report;
 pub mod rules;
 pub mod services;

@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// Which floor a top-level module stands on.
-const FLOORS: [(&str, Floor); 27] = [
+const FLOORS: [(&str, Floor); 28] = [
     ("error", Floor::Above(0)),
     ("facts", Floor::Above(0)),
     ("rules", Floor::Above(1)),
@@ -35,6 +35,7 @@ const FLOORS: [(&str, Floor); 27] = [
     ("witness", Floor::Above(3)),
     ("narrator", Floor::Above(3)),
     ("explain", Floor::Above(3)),
+    ("replay", Floor::Above(3)),
     ("invocation", Floor::Above(4)),
     ("inquiry", Floor::Above(4)),
     ("bin", Floor::Above(4)),
