@@ -119,11 +119,24 @@ fn flags_agree(name: &str, program: &str) {
 /// The members that the manual promises, and no others.
 #[test]
 fn the_schema_of_an_explanation_is_in_the_manual() {
-    let example = text("tests/explain/granted.json");
+    members_agree(".Sh JSON\n", &["tests/explain/granted.json".to_owned()]);
+}
+
+#[test]
+fn the_schema_of_a_replay_is_in_the_manual() {
+    members_agree(
+        ".Sh JSON OF A REPLAY\n",
+        &["verbose", "session", "hits"].map(|name| format!("tests/replay/{name}.json")),
+    );
+}
+
+/// The members of these objects are those of a section of tcpdmatch(8).
+fn members_agree(heading: &str, examples: &[String]) {
+    let example: String = examples.iter().map(|path| text(path)).collect();
     let known = Regex::new(r#"(?m)^ *"([a-z_]+)": "#).expect("a pattern");
     let known: BTreeSet<_> = known.captures_iter(&example).map(|found| found[1].to_owned()).collect();
     let page = page("tcpdmatch.8");
-    let (_, section) = page.split_once(".Sh JSON").expect("the section");
+    let (_, section) = page.split_once(heading).expect("the section");
     let (section, _) = section.split_once("\n.Sh ").expect("one more section");
     let said = Regex::new(r"(?m)^\.It Li ([a-z_]+)").expect("a pattern");
     let said: BTreeSet<_> = said.captures_iter(section).map(|found| found[1].to_owned()).collect();

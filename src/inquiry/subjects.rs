@@ -36,6 +36,8 @@ pub fn find(
             tables(settings, warnings);
             return Ok(vec![facts.clone()]);
         }
+        // What they are about is found while they are read.
+        About::Logs(_) => return Ok(Vec::new()),
     };
     let (daemon, server) = split(daemon);
     let (user, client) = match split(client) {
