@@ -7,7 +7,7 @@ use crate::lab::launch::{inetd, run};
 use crate::lab::{self, Lab, SCRATCH};
 
 /// A user of the lab only, and a host key and a user key made for this test.
-fn furnish_ssh() {
+pub fn furnish_ssh() {
     for (program, package) in [
         ("/usr/sbin/sshd", "openssh-server"),
         ("/usr/bin/ssh", "openssh-client"),

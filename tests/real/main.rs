@@ -24,6 +24,7 @@ mod netgroups;
 mod oddities;
 mod privileged;
 mod recorded;
+mod replay;
 mod superservers;
 mod syslog;
 mod tools;
