@@ -230,7 +230,7 @@ pub trait Ask {
 }
 
 /// Which end of the connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Side {
     Client,
     Server,

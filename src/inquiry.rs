@@ -12,11 +12,15 @@ pub mod subjects;
 
 use crate::invocation::{Instead, image_named};
 use crate::narrator::Verdict;
+use crate::replay::Wishes;
+use crate::replay::accept::Accept;
+use crate::replay::chain::Renamed;
 use crate::witness::Facts;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
-use std::ffi::OsString;
-use std::os::unix::ffi::OsStringExt;
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
 
 /// One call.
@@ -43,6 +47,21 @@ pub enum About {
     Stated(Facts),
     /// One after the other, on standard input.
     Batch,
+    /// The connections that logs tell of.
+    Logs(Logs),
+}
+
+/// Logs that are to be decided once more.
+#[derive(Clone, Debug)]
+pub struct Logs {
+    pub logs: Vec<PathBuf>,
+    /// The tables that were named.
+    pub tables: Vec<PathBuf>,
+    /// How often each rule decides is asked, not what flips.
+    pub hits: bool,
+    pub wishes: Wishes,
+    /// Names that a log does not hold may be looked up.
+    pub looks_up: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,10 +74,11 @@ pub enum Form {
 
 /// Reads the argument vector.
 pub fn read(argv: Vec<OsString>) -> Result<Inquiry, Instead> {
+    let usage = if argv.iter().any(|word| word == REPLAY) { USAGE_REPLAY } else { USAGE };
     let own = argv.first().map_or_else(|| OWN_NAME.to_owned(), |name| name.to_string_lossy().into_owned());
     let wrong = |complaint: Option<String>| {
         let complaint = complaint.map(|text| format!("{own}: {text}\n")).unwrap_or_default();
-        Instead::Usage(format!("{complaint}usage: {own} {USAGE}"))
+        Instead::Usage(format!("{complaint}usage: {own} {usage}"))
     };
     let matches = command().try_get_matches_from(argv).map_err(|error| match error.use_stderr() {
         true => wrong(complaint(&error)),
@@ -66,7 +86,13 @@ pub fn read(argv: Vec<OsString>) -> Result<Inquiry, Instead> {
     })?;
     let words = matches.get_many::<OsString>("words").into_iter().flatten();
     let words: Vec<Vec<u8>> = words.map(|word| word.clone().into_vec()).collect();
+    let is_replay = matches.get_flag("replay");
+    if let Some(complaint) = mismatch(&matches, is_replay) {
+        return Err(wrong(Some(complaint)));
+    }
     let about = match (matches.get_flag("stated"), words.as_slice()) {
+        (_, []) if is_replay => return Err(wrong(Some("--replay wants a log".to_owned()))),
+        (_, words) if is_replay => About::Logs(logs(&matches, words)),
         _ if matches.get_flag("batch") => match not_in_a_batch(&matches, &words) {
             Some(other) => {
                 return Err(wrong(Some(format!("--batch reads requests and writes JSON: no {other}"))));
@@ -109,6 +135,44 @@ fn not_in_a_batch(matches: &ArgMatches, words: &[Vec<u8>]) -> Option<&'static st
     others.into_iter().find(|(is_there, _)| *is_there).map(|(_, name)| name)
 }
 
+/// A flag that has nothing to do with what is asked.
+fn mismatch(matches: &ArgMatches, is_replay: bool) -> Option<String> {
+    let given = |name: &&&str| matches.value_source(name) == Some(ValueSource::CommandLine);
+    if is_replay {
+        return NOT_FOR_REPLAY
+            .iter()
+            .find(given)
+            .map(|name| format!("--replay does not go with {}", dashed(name)));
+    }
+    FOR_REPLAY.iter().find(given).map(|name| format!("--{name} goes with --replay"))
+}
+
+/// Flags that mean something to a replay alone, and those that mean nothing to it.
+const FOR_REPLAY: [&str; 6] = ["hits", "accept", "unread", "verbose", "look-up", "service"];
+const NOT_FOR_REPLAY: [&str; 6] = ["batch", "stated", "explain", "expect", "inetd", "image"];
+
+fn dashed(name: &str) -> String {
+    if name == "inetd" { "-i".to_owned() } else { format!("--{name}") }
+}
+
+/// What is asked of logs.
+fn logs(matches: &ArgMatches, words: &[Vec<u8>]) -> Logs {
+    let many = |name: &str| matches.get_many::<Accept>(name).into_iter().flatten().cloned();
+    let renamed = matches.get_many::<Renamed>("service").into_iter().flatten().cloned();
+    Logs {
+        logs: words.iter().map(|word| PathBuf::from(OsStr::from_bytes(word))).collect(),
+        tables: ["allow", "deny"].iter().filter_map(|name| matches.get_one(name).cloned()).collect(),
+        hits: matches.get_flag("hits"),
+        wishes: Wishes {
+            accepts: many("accept").collect(),
+            renamed: renamed.collect(),
+            verbose: matches.get_flag("verbose"),
+            unread: matches.get_flag("unread"),
+        },
+        looks_up: matches.get_flag("look-up"),
+    }
+}
+
 /// What was wrong with a call, in getopt(3)'s words where it has any; it has none for a wrong number of
 /// words.
 fn complaint(error: &clap::Error) -> Option<String> {
@@ -140,6 +204,11 @@ const USAGE: &str = "\
 \t-d: use allow/deny files in current directory
 \t-i: location of inetd.conf file";
 
+/// The same where logs are what it is about.
+const USAGE_REPLAY: &str = "--replay LOG... [--allow FILE] [--deny FILE] [--accept WHAT]... [--hits]";
+
+pub const REPLAY: &str = "--replay";
+
 const ABOUT: &str = "\
 What would hosts.allow and hosts.deny say to a client of a service, and what
 would be done? Nothing is: no command runs, nobody is refused.";
@@ -150,13 +219,15 @@ Examples:
   tcpdmatch --explain in.ftpd@192.0.2.1 root@192.0.2.7
   tcpdmatch --expect denied --stated daemon=in.ftpd client=192.0.2.7 user=root
   tcpdmatch --batch < requests.jsonl > decisions.jsonl
+  tcpdmatch --replay /var/log/auth.log --allow new.allow --deny new.deny
 
 Facts for --stated, and for a request of --batch, each once: daemon, client,
 name, client-port, user, server, server-name, server-port. What is not stated is
 unknown.
 
 The exit status is 0 for any verdict, or with --expect 1 for any other; and 1
-where there is none. More: tcpdmatch(8), hosts_access(5).";
+where there is none. With --replay it is 1 if anything flips that no --accept
+names, and 2 for trouble. More: tcpdmatch(8), hosts_access(5).";
 
 fn command() -> Command {
     let file = |name: &'static str, help: &'static str| {
@@ -176,7 +247,7 @@ fn command() -> Command {
         .about(ABOUT)
         .after_help(AFTER)
         .override_usage(
-            "tcpdmatch [OPTIONS] daemon[@server] [user@]client\n       tcpdmatch [OPTIONS] --stated KEY=VALUE...\n       tcpdmatch [OPTIONS] --batch",
+            "tcpdmatch [OPTIONS] daemon[@server] [user@]client\n       tcpdmatch [OPTIONS] --stated KEY=VALUE...\n       tcpdmatch [OPTIONS] --batch\n       tcpdmatch [OPTIONS] --replay LOG...",
         )
         .disable_help_flag(true)
         .disable_version_flag(true)
@@ -188,6 +259,13 @@ fn command() -> Command {
         .arg(Arg::new("expect").long("expect").value_name("VERDICT").value_parser(verdict).help("Exit with 1 unless granted, denied, delegated"))
         .arg(Arg::new("stated").long("stated").action(ArgAction::SetTrue).help("Take these facts, and look nothing up"))
         .arg(Arg::new("batch").long("batch").action(ArgAction::SetTrue).help("Answer the requests on standard input, JSON lines both"))
+        .arg(Arg::new("replay").long("replay").action(ArgAction::SetTrue).help("Decide the connections of these logs again, and show what flips"))
+        .arg(Arg::new("hits").long("hits").action(ArgAction::SetTrue).help("Of logs: show how often each rule decides instead"))
+        .arg(Arg::new("accept").long("accept").value_name("WHAT").action(ArgAction::Append).value_parser(Accept::named).help("Of logs: let these flip: FILE:LINE, no-rule, a network, a verdict, or several with commas; may be given several times"))
+        .arg(Arg::new("service").long("service").value_name("NAME=DAEMON").action(ArgAction::Append).value_parser(Renamed::named).help("Of logs: what xinetd calls NAME is DAEMON in rules; may be given several times"))
+        .arg(Arg::new("look-up").long("look-up").action(ArgAction::SetTrue).help("Of logs: look up the names that they do not hold"))
+        .arg(Arg::new("unread").long("unread").action(ArgAction::SetTrue).help("Of logs: show the lines that cannot be read"))
+        .arg(Arg::new("verbose").long("verbose").action(ArgAction::SetTrue).help("Of logs: show every row, with some of its lines"))
         .arg(file("allow", "Rules that grant, instead of /etc/hosts.allow"))
         .arg(file("deny", "Rules that refuse, instead of /etc/hosts.deny"))
         .arg(file("config", "Settings, instead of /etc/tcpd.conf"))

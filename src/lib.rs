@@ -55,6 +55,9 @@
 //! | | [`explain::brief`] | how is it said where hundreds of thousands are asked for in a second? |
 //! | | [`hearing`] | what would the rules say to many clients, one after the other? |
 //! | | [`trial`] | do the rules do what a test file expects of them? |
+//! | | [`replay`] | what would have become of the connections in this log? |
+//! | | [`replay::shapes`] | which words tell of a connection, and of what do they tell? |
+//! | | [`replay::judge`] | what would the rules say, as far as the log tells? |
 //! | 4 doors | [`invocation`] | how were we called? |
 //! | | [`inquiry`] | what is asked of tcpdmatch, and about whom? |
 //! | | [`inquiry::stated`] | which facts can be stated, and what must they be? |
@@ -151,6 +154,7 @@ pub mod listen;
 pub mod logline;
 pub mod lookup;
 pub mod narrator;
+pub mod replay;
 pub mod report;
 pub mod rules;
 pub mod services;

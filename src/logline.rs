@@ -229,7 +229,8 @@ fn octal(byte: u8, out: &mut Vec<u8>) {
     out.extend_from_slice(format!("\\{byte:03o}").as_bytes());
 }
 
-fn unescape(text: &[u8]) -> Option<Vec<u8>> {
+/// Foreign text as it was before [`escape`].
+pub fn unescape(text: &[u8]) -> Option<Vec<u8>> {
     let mut out = Vec::with_capacity(text.len());
     let mut rest = text;
     while let Some((&byte, behind)) = rest.split_first() {

@@ -41,7 +41,7 @@ pub enum Told {
 }
 
 /// How it would end, in the words of the reference.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Verdict {
     Granted,
     Denied,

@@ -25,7 +25,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 /// Which of the two tables. A rule's sense starts from it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Which {
     Allow,
     Deny,

@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// Which floor a top-level module stands on.
-const FLOORS: [(&str, Floor); 32] = [
+const FLOORS: [(&str, Floor); 33] = [
     ("error", Floor::Above(0)),
     ("facts", Floor::Above(0)),
     ("rules", Floor::Above(1)),
@@ -38,6 +38,7 @@ const FLOORS: [(&str, Floor); 32] = [
     ("explain", Floor::Above(3)),
     ("hearing", Floor::Above(3)),
     ("trial", Floor::Above(3)),
+    ("replay", Floor::Above(3)),
     ("invocation", Floor::Above(4)),
     ("inquiry", Floor::Above(4)),
     ("libwrap", Floor::Above(4)),

@@ -149,10 +149,23 @@ fn flags_agree(name: &str, program: &str) {
 /// The members that the manual promises, and no others.
 #[test]
 fn the_schema_of_an_explanation_is_in_the_manual() {
-    let example = text("tests/explain/granted.json");
+    members_agree("JSON", &["tests/explain/granted.json".to_owned()]);
+}
+
+#[test]
+fn the_schema_of_a_replay_is_in_the_manual() {
+    members_agree(
+        "JSON OF A REPLAY",
+        &["verbose", "session", "hits"].map(|name| format!("tests/replay/{name}.json")),
+    );
+}
+
+/// The members of these objects are those of a section of tcpdmatch(8).
+fn members_agree(section: &str, examples: &[String]) {
+    let example: String = examples.iter().map(|path| text(path)).collect();
     let known = Regex::new(r#"(?m)^ *"([a-z_]+)": "#).expect("a pattern");
     let known: BTreeSet<_> = known.captures_iter(&example).map(|found| found[1].to_owned()).collect();
-    assert_eq!(members("JSON"), known);
+    assert_eq!(members(section), known);
 }
 
 /// The members that a section of tcpdmatch(8) has entries for.

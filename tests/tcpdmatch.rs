@@ -162,15 +162,20 @@ fn nothing_is_done() {
     std::fs::remove_file(&rules).expect("the table");
 }
 
-/// The screen of the README is what its command shows.
+/// The screens of the README are what their commands show.
 #[test]
 fn the_readme_shows_what_is_shown() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let readme = std::fs::read_to_string(root.join("README.md")).expect("UTF-8");
-    let (_, session) = readme.split_once("$ cd etc; tcpdmatch ").expect("the session");
-    let (command, screen) = session.split_once('\n').expect("the command");
-    let (screen, _) = screen.split_once("```").expect("its end");
-    let mut tcpdmatch = Command::new(env!("CARGO_BIN_EXE_tcpdmatch"));
-    tcpdmatch.current_dir(root.join("etc")).args(command.split(' ')).args(NOTHING_OF_THE_MACHINE);
-    assert_eq!(said(&tcpdmatch.output().expect("tcpdmatch runs")), screen);
+    for (directory, nothing) in
+        [("etc", &NOTHING_OF_THE_MACHINE[..]), ("tests/replay", &["--config", "/dev/null"])]
+    {
+        let (_, session) = readme.split_once(&format!("$ cd {directory}; tcpdmatch ")).expect("the session");
+        let (command, screen) = session.split_once('\n').expect("the command");
+        let (screen, _) = screen.split_once("```").expect("its end");
+        let mut tcpdmatch = Command::new(env!("CARGO_BIN_EXE_tcpdmatch"));
+        tcpdmatch.current_dir(root.join(directory)).args(command.split(' ')).args(nothing);
+        tcpdmatch.env_remove("SSH_CONNECTION");
+        assert_eq!(said(&tcpdmatch.output().expect("tcpdmatch runs")), screen, "{directory}");
+    }
 }

@@ -1,32 +1,46 @@
 //! tcpdmatch(8): what would the rules say to a client of a service, and what would be done?
 //!
-//! Facts are found or stated; then it is the wrapper's own way to a decision, with hands that tell
-//! instead of do. Nothing is executed and nothing changed.
+//! Facts are found, stated, or read from a log; then it is the wrapper's own way to a decision, with hands
+//! that tell instead of do. Nothing is executed and nothing changed.
 
 #![forbid(unsafe_code)]
 
 use std::io::{ErrorKind, IsTerminal, Write, stderr, stdin, stdout};
+use std::path::Path;
 use std::process::ExitCode;
 use wrap::error::reason;
 use wrap::explain::screen::{self, Screen};
 use wrap::explain::{Limits, explain, json, lines};
 use wrap::facts::Fact;
 use wrap::inquiry::batch::Batch;
-use wrap::inquiry::{About, Form, Inquiry, read, subjects};
+use wrap::inquiry::{About, Form, Inquiry, Logs, REPLAY, read, subjects};
 use wrap::invocation::Instead;
 use wrap::logline;
 use wrap::lookup::Live;
 use wrap::narrator::{Manner, account, written_in_file};
+use wrap::replay::held::Rules;
+use wrap::replay::judge;
+use wrap::replay::machine::ThisMachine;
+use wrap::replay::source::Source;
+use wrap::replay::{Replay, Session, json as replay_json, screen as replay_screen};
+use wrap::report::progress::Meter;
 use wrap::settings::{self, Resolve, Settings};
 use wrap::sys::process;
 use wrap::tables::image::{Image, RuleTable};
 use wrap::witness::{Facts, Witness};
 
+/// A replay that cannot be asked, or a log that cannot be read.
+const TROUBLE: u8 = 2;
+
 fn main() -> ExitCode {
     let inquiry = match read(std::env::args_os().collect()) {
         Ok(inquiry) => inquiry,
         Err(Instead::Show(text)) => return put(&mut stdout(), text.as_bytes(), true),
-        Err(Instead::Usage(text)) => return put(&mut stderr(), format!("{text}\n").as_bytes(), false),
+        Err(Instead::Usage(text)) => {
+            put(&mut stderr(), format!("{text}\n").as_bytes(), false);
+            let is_replay = std::env::args_os().any(|word| word == REPLAY);
+            return if is_replay { ExitCode::from(TROUBLE) } else { ExitCode::FAILURE };
+        }
     };
 
     // What is asked, of which tables?
@@ -42,6 +56,9 @@ fn main() -> ExitCode {
 
     if let About::Batch = inquiry.about {
         return batch(&inquiry, &settings, reading.refuses, warnings);
+    }
+    if let About::Logs(logs) = &inquiry.about {
+        return replay(&inquiry, logs, &settings, reading.refuses, warnings);
     }
 
     // Who calls whom? A client may have several addresses, and each is a case of its own.
@@ -92,6 +109,80 @@ fn put(to: &mut dyn Write, page: &[u8], success: bool) -> ExitCode {
     }
 }
 
+/// Decides the connections of logs once more.
+fn replay(
+    inquiry: &Inquiry,
+    logs: &Logs,
+    settings: &Settings,
+    refuses: bool,
+    mut warnings: Vec<Vec<u8>>,
+) -> ExitCode {
+    // A table that is not there is an empty one. One that was named is a slip of the pen.
+    for path in &logs.tables {
+        if let Err(cause) = path.metadata() {
+            let text = format!("cannot open {}: {}\n", path.display(), reason(&cause));
+            put(&mut stderr(), text.as_bytes(), false);
+            return ExitCode::from(TROUBLE);
+        }
+    }
+    let rules = Rules::read(&settings.hosts_allow, &settings.hosts_deny);
+    let Settings { strict, paranoid, resolve, resolve_timeout, .. } = *settings;
+    let manner = judge::Manner { strict, paranoid, nameless: resolve == Resolve::Never, refuses };
+    let machine = ThisMachine::new(logs.looks_up, resolve_timeout);
+    let mut replay = Replay::new(&rules, manner, &machine, logs.wishes.clone());
+
+    // Whoever would saw off the branch he sits on is told so before anything else.
+    let words = std::env::var_os("SSH_CONNECTION").filter(|_| !logs.hits);
+    let session = words.and_then(|words| replay.session(words.as_encoded_bytes()));
+    let shut_out = session.as_ref().is_some_and(Session::is_shut_out);
+    if let Some(session) = session.as_ref().filter(|_| shut_out) {
+        let text = format!("{}\n", replay_screen::warning(&replay, session));
+        put(&mut stderr(), text.as_bytes(), false);
+    }
+
+    let before: Vec<u8> = warnings.iter().flat_map(|line| [line.as_slice(), b"\n"].concat()).collect();
+    let complaints = warnings.len();
+    for path in &logs.logs {
+        let name = if path == Path::new("-") { "standard input".into() } else { path.to_string_lossy() };
+        let mut screen = stderr();
+        let mut meter = screen.is_terminal().then(|| Meter::new(&name, &mut screen));
+        let mut progress = |line| meter.iter_mut().for_each(|meter| meter.at(line));
+        let read = Source::open(path).and_then(|log| replay.read(&name, log, &mut progress));
+        meter.iter_mut().for_each(Meter::end);
+        if let Err(cause) = read {
+            let text = format!("{name}: {}", reason(&cause));
+            put(&mut stderr(), format!("{text}\n").as_bytes(), false);
+            warnings.push(text.into_bytes());
+        }
+    }
+    replay.finish();
+
+    let failed = warnings.len() > complaints;
+    if failed && replay.lines.all == 0 {
+        return ExitCode::from(TROUBLE);
+    }
+    let page = match (inquiry.form, logs.hits) {
+        (Form::Json, true) => format!("{}\n", replay_json::hits(&replay, &warnings)).into_bytes(),
+        (Form::Json, false) => {
+            format!("{}\n", replay_json::flips(&replay, session.as_ref(), &warnings)).into_bytes()
+        }
+        (_, is_hits) => {
+            let mut screen = Screen::new(wants_colours());
+            let print = if is_hits { replay_screen::hits } else { replay_screen::flips };
+            print(&replay, &mut screen);
+            [before, screen.into_text()].concat()
+        }
+    };
+    let flips = !logs.hits && (shut_out || replay.tally.flipped > replay.tally.accepted);
+    let end = put(&mut stdout(), &page, !flips);
+    if failed { ExitCode::from(TROUBLE) } else { end }
+}
+
+/// Colours are for terminals, and for those who want them (no-color.org).
+fn wants_colours() -> bool {
+    stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+}
+
 struct Case<'a> {
     inquiry: &'a Inquiry,
     settings: &'a Settings,
@@ -130,8 +221,7 @@ impl Case<'_> {
         let page = match self.inquiry.form {
             Form::Lines => lines::print(&facts, &story),
             Form::Explain => {
-                let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-                let mut screen = Screen::new(stdout().is_terminal() && !plain);
+                let mut screen = Screen::new(wants_colours());
                 screen::print(&explanation(), &mut screen);
                 screen.into_text()
             }

@@ -70,7 +70,7 @@ impl Screen {
     }
 
     /// A place and the rule that stands there, cut where the line is full.
-    fn heading(&mut self, place: &[u8], rule: &[u8]) {
+    pub fn heading(&mut self, place: &[u8], rule: &[u8]) {
         let (place, rule) =
             (String::from_utf8_lossy(place), String::from_utf8_lossy(&printable(rule)).into_owned());
         let used = place.chars().count() + 2;
@@ -138,7 +138,7 @@ pub fn print(explanation: &Explanation<'_>, screen: &mut Screen) {
     }
 }
 
-fn look_of(verdict: Verdict) -> Look {
+pub fn look_of(verdict: Verdict) -> Look {
     match verdict {
         Verdict::Granted => Look::Good,
         Verdict::Denied => Look::Bad,
@@ -310,6 +310,8 @@ mod tests {
     fn lines_are_broken_at_blanks_or_anywhere() {
         assert_eq!(broken(""), [""]);
         assert_eq!(broken(&"x".repeat(70)), ["x".repeat(68), "xx".to_owned()]);
+        let full = format!("{} {} b", "a".repeat(60), "c".repeat(7));
+        assert_eq!(broken(&full), [format!("{} {}", "a".repeat(60), "c".repeat(7)), "b".to_owned()]);
         let words = format!("{} {} b", "a".repeat(60), "c".repeat(10));
         assert_eq!(broken(&words), ["a".repeat(60), format!("{} b", "c".repeat(10))]);
         assert_eq!(broken(&format!("{} b", "a".repeat(68))), ["a".repeat(68), "b".to_owned()]);

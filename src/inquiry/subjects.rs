@@ -36,8 +36,8 @@ pub fn find(
             tables(settings, warnings);
             return Ok(vec![facts.clone()]);
         }
-        // A batch brings its own.
-        About::Batch => return Ok(Vec::new()),
+        // These bring their own.
+        About::Batch | About::Logs(_) => return Ok(Vec::new()),
     };
     let (daemon, server) = split(daemon);
     let (user, client) = match split(client) {

@@ -1,10 +1,11 @@
-//! How far is it? A table that shows the number of its line to a person who waits.
+//! How far is it? A table, or a log, that shows the number of its line to a person who waits.
 //!
-//! Nothing is shown of a table that is read at once, and nothing stays on the screen: the next text, be
+//! Nothing is shown of what is read at once, and nothing stays on the screen: the next text, be
 //! it a finding, begins where the number did.
 
 #![forbid(unsafe_code)]
 
+use crate::logline::printable;
 use crate::rules::{Entry, Table};
 use std::io::Write;
 
@@ -53,6 +54,42 @@ impl Table for Watched<'_> {
     }
 }
 
+/// Shows how far a file is that is read line by line.
+pub struct Meter<'s> {
+    name: String,
+    due: u64,
+    screen: &'s mut dyn Write,
+}
+
+impl<'s> Meter<'s> {
+    /// Shows a file under a name on `screen`, which is a terminal.
+    pub fn new(name: &str, screen: &'s mut dyn Write) -> Meter<'s> {
+        Meter { name: printable_name(name), due: STEP.into(), screen }
+    }
+
+    /// A line is reached.
+    pub fn at(&mut self, line: u64) {
+        if line >= self.due {
+            let _ = write!(self.screen, "{}: line {line}\x1b[K\r", self.name);
+            let _ = self.screen.flush();
+            self.due = line.saturating_add(STEP.into());
+        }
+    }
+
+    /// The end is reached.
+    pub fn end(&mut self) {
+        if self.due > STEP.into() {
+            let _ = write!(self.screen, "\x1b[K");
+            let _ = self.screen.flush();
+        }
+    }
+}
+
+/// A name of a file, without what would move about on a terminal.
+fn printable_name(name: &str) -> String {
+    String::from_utf8_lossy(&printable(name.as_bytes())).into_owned()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -73,5 +110,18 @@ mod tests {
     fn only_large_tables_are_shown_and_nothing_stays() {
         assert_eq!(shown(1000), "");
         assert_eq!(shown(120_000), "f: line 50000\x1b[K\rf: line 100000\x1b[K\r\x1b[K");
+    }
+
+    #[test]
+    fn long_logs_are_shown_and_nothing_stays() {
+        let shown = |lines: u64| {
+            let mut screen = Vec::new();
+            let mut meter = Meter::new("a\x1bb", &mut screen);
+            (1..=lines).for_each(|line| meter.at(line));
+            meter.end();
+            String::from_utf8(screen).expect("text")
+        };
+        assert_eq!(shown(49_999), "");
+        assert_eq!(shown(120_000), "a\\033b: line 50000\x1b[K\ra\\033b: line 100000\x1b[K\r\x1b[K");
     }
 }

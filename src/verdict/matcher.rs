@@ -234,7 +234,8 @@ impl<'r> Matcher<'r> {
         }
     }
 
-    fn host(&self, pattern: HostPattern<'_>, word: &[u8], side: Side) -> Answer {
+    /// Whether an end is meant; `word` is the pattern as it is written.
+    pub fn host(&self, pattern: HostPattern<'_>, word: &[u8], side: Side) -> Answer {
         let address = || self.request.end(side).address.text();
         let name = || self.request.name(side);
         match pattern {

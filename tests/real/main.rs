@@ -27,6 +27,7 @@ mod netgroups;
 mod oddities;
 mod privileged;
 mod recorded;
+mod replay;
 mod services;
 mod superservers;
 mod syslog;
