@@ -9,86 +9,33 @@
 #![forbid(unsafe_code)]
 
 use super::reach::{Stretch, plain4, reach};
-use crate::error::Problem;
 use crate::facts::{DaemonName, Endpoint, ListEnd, Request, Sought, Stated, Transport};
-use crate::rules::{Entry, Item, Line, List, Parsed, Process, Table, Which, grammar};
-use crate::tables::{TextTable, word_list};
+use crate::rules::{Entry, Item, List, Parsed, Process, Table, Which, grammar};
+use crate::tables::held::Text;
+use crate::tables::word_list;
 use crate::verdict::Answer;
 use crate::verdict::matcher::Matcher;
 use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
 use std::ffi::OsStr;
-use std::ops::Range;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::rc::Rc;
-use std::sync::Arc;
 
-/// A table as it was read.
-pub struct Text {
-    pub file: Arc<Path>,
-    bytes: Vec<u8>,
-    lines: Vec<Place>,
-    /// Why it cannot be read to its end.
-    broken: Option<Vec<Problem>>,
-}
-
-struct Place {
-    text: Range<usize>,
-    number: u32,
-    joins: Vec<usize>,
-}
-
-impl Text {
-    pub fn read(path: &Path) -> Text {
-        let mut table = TextTable::new(path);
-        let mut text = Text { file: Arc::from(path), bytes: Vec::new(), lines: Vec::new(), broken: None };
-        loop {
-            match table.next() {
-                Entry::Line(_, Parsed::Nothing) => {}
-                Entry::Line(line, _) => {
-                    let start = text.bytes.len();
-                    text.bytes.extend_from_slice(line.text);
-                    let place = start..text.bytes.len();
-                    text.lines.push(Place { text: place, number: line.number, joins: line.joins.to_vec() });
-                }
-                Entry::Again => (text.bytes, text.lines) = (Vec::new(), Vec::new()),
-                Entry::Broken(problems) => {
-                    text.broken = Some(problems);
-                    return text;
-                }
-                Entry::End => return text,
-            }
+/// Whether any rule asks at which address or port the service was called.
+fn asks_for_server(text: &Text) -> bool {
+    let asks = |item| match item {
+        Item::Word(word) => {
+            let pattern = grammar::daemon_pattern(word);
+            pattern.host.is_some() || matches!(pattern.process, Process::Port(_))
         }
-    }
-
-    /// The lines with their numbers.
-    pub fn lines(&self) -> impl Iterator<Item = (u32, &[u8])> {
-        self.lines.iter().map(|place| (place.number, self.bytes.get(place.text.clone()).unwrap_or_default()))
-    }
-
-    /// The text of the line with this number.
-    pub fn line(&self, number: u32) -> &[u8] {
-        let at = self.lines.binary_search_by_key(&number, |place| place.number).ok();
-        let place = at.and_then(|at| self.lines.get(at));
-        place.and_then(|place| self.bytes.get(place.text.clone())).unwrap_or_default()
-    }
-
-    /// Whether any rule asks at which address or port the service was called.
-    fn asks_for_server(&self) -> bool {
-        let asks = |item| match item {
-            Item::Word(word) => {
-                let pattern = grammar::daemon_pattern(word);
-                pattern.host.is_some() || matches!(pattern.process, Process::Port(_))
-            }
-            Item::Except => false,
-        };
-        self.lines().any(|(_, line)| match grammar::line(line) {
-            Parsed::Rule(rule) => rule.daemons.items().any(asks),
-            Parsed::Malformed(malformed) => malformed.daemons.into_iter().flat_map(List::items).any(asks),
-            Parsed::Nothing | Parsed::NoColon => false,
-        })
-    }
+        Item::Except => false,
+    };
+    text.lines().any(|(_, line)| match grammar::line(line) {
+        Parsed::Rule(rule) => rule.daemons.items().any(asks),
+        Parsed::Malformed(malformed) => malformed.daemons.into_iter().flat_map(List::items).any(asks),
+        Parsed::Nothing | Parsed::NoColon => false,
+    })
 }
 
 /// Both tables, and the pattern files that they name.
@@ -143,7 +90,7 @@ impl Words {
 impl Rules {
     pub fn read(allow: &Path, deny: &Path) -> Rules {
         let (allow, deny) = (Text::read(allow), Text::read(deny));
-        let ask_for_server = allow.asks_for_server() || deny.asks_for_server();
+        let ask_for_server = asks_for_server(&allow) || asks_for_server(&deny);
         Rules { allow, deny, ask_for_server, words: RefCell::default() }
     }
 
@@ -260,18 +207,6 @@ impl<'t> Held<'t> {
         self.serving.insert(daemon.to_vec(), Rc::clone(&lines));
         lines
     }
-
-    fn entry<'a>(&'a self, at: usize, parsed: Option<Parsed<'a>>) -> Entry<'a> {
-        let Some(place) = self.text.lines.get(at) else {
-            return match (&self.text.broken, at == self.text.lines.len()) {
-                (Some(problems), true) => Entry::Broken(problems.clone()),
-                _ => Entry::End,
-            };
-        };
-        let text = self.text.bytes.get(place.text.clone()).unwrap_or_default();
-        let line = Line { text, file: &self.text.file, number: place.number, joins: &place.joins };
-        Entry::Line(line, parsed.unwrap_or_else(|| grammar::line(text)))
-    }
 }
 
 /// The address of a rule that is for one client alone.
@@ -300,7 +235,7 @@ impl Table for Held<'_> {
     fn next(&mut self) -> Entry<'_> {
         let at = self.at;
         self.at += 1;
-        self.entry(at, None)
+        self.text.entry(at, None)
     }
 
     fn next_for(&mut self, _: &dyn Sought) -> Entry<'_> {
@@ -313,17 +248,17 @@ impl Table for Held<'_> {
         match (place(others), chosen.own.get(own)) {
             (Some(other), own) if own.is_none_or(|own| other.at < *own) => {
                 chosen.shown.0 += 1;
-                self.entry(other.at, Some(other.parsed.clone()))
+                self.text.entry(other.at, Some(other.parsed.clone()))
             }
             (_, Some(&at)) => {
                 chosen.shown.1 += 1;
-                self.entry(at, None)
+                self.text.entry(at, None)
             }
             (_, None) => {
                 // Behind the last line the table ends as it ends, and then it has ended.
                 chosen.shown.1 += 1;
                 let behind = own - chosen.own.len();
-                self.entry(self.text.lines.len() + behind, None)
+                self.text.entry(self.text.len() + behind, None)
             }
         }
     }

@@ -19,7 +19,7 @@ use std::sync::Arc;
 
 /// The lines of a table, as they were read.
 pub struct Text {
-    file: Arc<Path>,
+    pub file: Arc<Path>,
     bytes: Vec<u8>,
     lines: Vec<Row>,
     /// Why it could not be read to its end.
@@ -62,6 +62,42 @@ impl Text {
     fn bytes_of(&self, row: &Row) -> &[u8] {
         self.bytes.get(row.text.clone()).unwrap_or_default()
     }
+
+    /// How many lines there are.
+    pub fn len(&self) -> usize {
+        self.lines.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.lines.is_empty()
+    }
+
+    /// The lines with their numbers.
+    pub fn lines(&self) -> impl Iterator<Item = (u32, &[u8])> {
+        self.lines.iter().map(|row| (row.number, self.bytes_of(row)))
+    }
+
+    /// The text of the line with this number.
+    pub fn line(&self, number: u32) -> &[u8] {
+        let at = self.lines.binary_search_by_key(&number, |row| row.number).ok();
+        at.and_then(|at| self.lines.get(at)).map(|row| self.bytes_of(row)).unwrap_or_default()
+    }
+
+    /// What a table over it yields at a place: a line, taken apart already or here, or its end; the one
+    /// that is its own is told once, right behind the last line.
+    pub fn entry<'a>(&'a self, at: usize, parsed: Option<Parsed<'a>>) -> Entry<'a> {
+        match self.lines.get(at) {
+            Some(row) => {
+                let text = self.bytes_of(row);
+                let line = Line { text, file: &self.file, number: row.number, joins: &row.joins };
+                Entry::Line(line, parsed.unwrap_or_else(|| grammar::line(text)))
+            }
+            None => match &self.broken {
+                Some(problems) if at == self.lines.len() => Entry::Broken(problems.clone()),
+                _ => Entry::End,
+            },
+        }
+    }
 }
 
 /// A table over a text in memory.
@@ -82,16 +118,7 @@ impl Table for Held<'_> {
     fn next(&mut self) -> Entry<'_> {
         let at = self.at;
         self.at += 1;
-        match (self.text.lines.get(at), self.parsed.get(at)) {
-            (Some(row), Some(parsed)) => {
-                let (text, file) = (self.text.bytes_of(row), &self.text.file);
-                Entry::Line(Line { text, file, number: row.number, joins: &row.joins }, parsed.clone())
-            }
-            _ => match &self.text.broken {
-                Some(problems) if at == self.text.lines.len() => Entry::Broken(problems.clone()),
-                _ => Entry::End,
-            },
-        }
+        self.text.entry(at, self.parsed.get(at).cloned())
     }
 
     fn rewind(&mut self) {
