@@ -11,6 +11,10 @@
 
 #![forbid(unsafe_code)]
 
+mod connection;
+
+pub use connection::Connection;
+
 use crate::error::{Error, OptionFlaw, Place, Problem, Weight, What, reason};
 use crate::event::{About, Kind, Notes, Verdict, Why};
 use crate::expand::expand;
@@ -20,7 +24,6 @@ use crate::rules::options::{Deed, Priority, Step, assignment, trim};
 use crate::sys::environment;
 use crate::sys::file::{Opened, open};
 use crate::sys::process::{self, Ended, Ids, Shell};
-use crate::sys::socket;
 use crate::verdict::{Access, Because, Decision, IfNot, Tables, decide};
 use crate::voice::Voice;
 use std::ffi::{CString, OsStr};
@@ -28,7 +31,6 @@ use std::io::{self, Read};
 use std::os::fd::BorrowedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
 
 /// How a connection is to go on.
 #[must_use]
@@ -75,6 +77,8 @@ pub trait Hands {
     fn forget_identity(&mut self);
     /// This was decided, and its deeds are next.
     fn decided(&mut self, _because: &Because) {}
+    /// What its rule asks for cannot be done: it is refused.
+    fn failed(&mut self) {}
     /// Says that a command is about to have the connection.
     fn log_twist(&mut self, line: Entry, _request: &Request<'_>, _command: &[u8]) {
         self.log(line);
@@ -123,6 +127,7 @@ pub fn carry_out(decision: &Decision, request: &Request<'_>, hands: &mut dyn Han
     let remarks = decision.remarks.iter().filter(|remark| is_of_its_rule(decision, remark));
     for entry in remarks.flat_map(logline::problem) {
         hands.log(entry);
+        hands.failed();
     }
     let mut acting = Acting { decision, place, request, hands };
     for step in &decision.plan {
@@ -131,6 +136,7 @@ pub fn carry_out(decision: &Decision, request: &Request<'_>, hands: &mut dyn Han
             Ok(Next::Stop(went)) => return went,
             Err(what) => {
                 acting.complain(what);
+                acting.hands.failed();
                 return Went::To(Outcome::Refused);
             }
         }
@@ -297,8 +303,6 @@ impl Acting<'_> {
 
 /// Longest banner file, bytes.
 const BANNER_MAX: u64 = 1 << 20;
-/// How long a client may take to read its banner.
-const BANNER_PATIENCE: Duration = Duration::from_secs(10);
 
 /// Reads the banner of a daemon.
 pub fn banner(directory: &Path, daemon: &[u8]) -> Banner {
@@ -318,54 +322,6 @@ pub fn banner(directory: &Path, daemon: &[u8]) -> Banner {
         },
     }
 }
-
-/// The descriptor of the client, where there is one, and what may be done to it.
-pub struct Connection<'a> {
-    fd: Option<BorrowedFd<'a>>,
-    banner_until: Option<Instant>,
-}
-
-impl<'a> Connection<'a> {
-    pub fn new(fd: Option<BorrowedFd<'a>>) -> Connection<'a> {
-        Connection { fd, banner_until: None }
-    }
-
-    pub fn linger(&self, seconds: i32) -> io::Result<()> {
-        socket::linger(self.open()?, seconds)
-    }
-
-    pub fn keepalive(&self) -> io::Result<()> {
-        socket::keepalive(self.open()?)
-    }
-
-    /// Whether there is one to hand over.
-    pub fn may_be_handed_over(&self) -> Result<(), OptionFlaw> {
-        if self.fd.is_some() { Ok(()) } else { Err(OptionFlaw::TwistWithoutDescriptor) }
-    }
-
-    /// Hands it over to a command. Returns only if it failed.
-    pub fn hand_over(&self, command: &[u8], environment: Option<&[CString]>) -> Error {
-        let cause = match self.open() {
-            Ok(fd) => process::become_shell(command, fd, environment),
-            Err(cause) => cause,
-        };
-        Error::new("cannot execute", "/bin/sh", cause)
-    }
-
-    /// Shows text to the client, which has ten seconds for all of it.
-    pub fn send(&mut self, text: &[u8]) {
-        let until = *self.banner_until.get_or_insert_with(|| Instant::now() + BANNER_PATIENCE);
-        // A client that does not read misses its banner, nothing else.
-        let _ = self.open().and_then(|fd| socket::write_until(fd, text, until));
-    }
-
-    fn open(&self) -> io::Result<BorrowedFd<'a>> {
-        self.fd.ok_or_else(|| io::Error::from_raw_os_error(BAD_DESCRIPTOR))
-    }
-}
-
-/// EBADF, what the reference gets from a descriptor that is not there.
-const BAD_DESCRIPTOR: i32 = 9;
 
 /// Hands that do.
 pub struct RealHands<'a> {
@@ -489,6 +445,10 @@ impl Hands for RealHands<'_> {
 
     fn decided(&mut self, because: &Because) {
         self.notes.iter_mut().for_each(|notes| notes.decided(because));
+    }
+
+    fn failed(&mut self) {
+        self.notes.iter_mut().for_each(|notes| notes.why = Why::Trouble);
     }
 
     fn log_twist(&mut self, line: Entry, request: &Request<'_>, command: &[u8]) {

@@ -37,7 +37,7 @@
 //! | | [`lookup`] | who answers from the net, and for how long do we wait? |
 //! | | [`voice`] | to whom is it said? |
 //! | | [`voice::channels`] | what is open for that, from the start to the end? |
-//! | | [`actions`] | what is done about a decision? |
+//! | | [`actions`] | what is done about a decision, and to the connection? |
 //! | | [`settings`] | what did tcpd.conf(5) say? |
 //! | | [`services`] | which services does inetd start, and through us? |
 //! | | [`inspect`] | what is wrong with a table, and what does it lead to? |

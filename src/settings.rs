@@ -65,7 +65,7 @@ impl LogTo {
 /// All channels that a line of the file names; a relative path would depend on who starts us.
 fn channels(value: &[u8]) -> Option<Vec<LogTo>> {
     let channel = |word: &[u8]| LogTo::named(word).filter(LogTo::is_the_same_everywhere);
-    let words = value.split(|&byte| byte == b' ').filter(|word| !word.is_empty());
+    let words = value.split(|&byte| matches!(byte, b' ' | b'\t')).filter(|word| !word.is_empty());
     words.map(channel).collect()
 }
 

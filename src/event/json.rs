@@ -199,8 +199,13 @@ enum Backslash {
 }
 
 /// What some readers take for the end of a line, and what turns the text around on a screen.
-const MISLEADING: [RangeInclusive<char>; 4] =
-    ['\u{2028}'..='\u{2029}', '\u{200e}'..='\u{200f}', '\u{202a}'..='\u{202e}', '\u{2066}'..='\u{2069}'];
+const MISLEADING: [RangeInclusive<char>; 5] = [
+    '\u{61c}'..='\u{61c}',
+    '\u{2028}'..='\u{2029}',
+    '\u{200e}'..='\u{200f}',
+    '\u{202a}'..='\u{202e}',
+    '\u{2066}'..='\u{2069}',
+];
 
 /// ```text
 /// string = '"' { character | escape } '"' ;   (RFC 8259, 7)

@@ -471,7 +471,9 @@ pub fn setting(text: &[u8]) -> Option<Setting<'_>> {
     }
     let key = take_while1(|byte: u8| byte.is_ascii_alphanumeric() || byte == b'-');
     let blank = take_while1(|byte| matches!(byte, b' ' | b'\t'));
-    let value = verify(rest, |value: &[u8]| value.iter().all(|&byte| byte >= b' ' && byte != 0x7f));
+    let value = verify(rest, |value: &[u8]| {
+        value.iter().all(|&byte| byte == b'\t' || (byte >= b' ' && byte != 0x7f))
+    });
     let read: Read<'_, (&[u8], &[u8])> = separated_pair(key, blank, value).parse(text);
     Some(match read {
         Ok((_, pair)) => Ok(pair),

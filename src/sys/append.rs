@@ -3,13 +3,17 @@
 //! The file is opened once and trusted once, before this process may become somebody else. A line is one
 //! write(2) at the end of the file, wherever that is by then. Where the disk is full the kernel may take
 //! the beginning of a line; that is taken back, or whoever writes next would go on in the middle of it.
+//! Nobody writes while something is taken back: writers share a lock (flock(2)), and whoever takes back
+//! has it for himself. It is never waited for longer than a moment.
 
 use super::signals::holding_back;
 use nix::sys::signal::Signal;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 /// Opens a log for a process of user `caller`, and makes it where there is none. A symbolic link is not
 /// followed; anything but a regular file, a stranger's file, and one that everybody may write are errors.
@@ -23,14 +27,43 @@ pub fn open(path: &Path, caller: u32) -> io::Result<File> {
         "it belongs neither to root nor to the caller"
     } else if meta.mode() & 0o002 != 0 {
         "everybody may write it"
+    } else if meta.nlink() > 1 {
+        "it has another name, too"
     } else {
         return Ok(file);
     };
     Err(io::Error::other(distrust))
 }
 
+/// How long a lock is waited for: others have it for a write.
+const MOMENT: Duration = Duration::from_millis(5);
+
+/// Takes the lock, shared or alone; false if it cannot be had now.
+fn lock(file: &File, operation: libc::c_int) -> bool {
+    let until = Instant::now() + MOMENT;
+    loop {
+        // SAFETY: the descriptor is open as long as the file is borrowed.
+        if unsafe { libc::flock(file.as_raw_fd(), operation | libc::LOCK_NB) } == 0 {
+            return true;
+        }
+        if Instant::now() >= until {
+            return false;
+        }
+        std::thread::sleep(Duration::from_micros(200));
+    }
+}
+
 /// Appends a line, or fails.
-pub fn append(mut file: &File, line: &[u8]) -> io::Result<()> {
+pub fn append(file: &File, line: &[u8]) -> io::Result<()> {
+    // Where there are no locks (some network file systems) there is nobody who takes them, either.
+    lock(file, libc::LOCK_SH);
+    let done = append_locked(file, line);
+    // SAFETY: as above.
+    unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_UN) };
+    done
+}
+
+fn append_locked(mut file: &File, line: &[u8]) -> io::Result<()> {
     let before = file.metadata()?.len();
     // Beyond RLIMIT_FSIZE the signal would end the process, and with it the connection.
     let written = loop {
@@ -43,7 +76,7 @@ pub fn append(mut file: &File, line: &[u8]) -> io::Result<()> {
         return Ok(());
     }
     // If somebody else has written meanwhile, the place of the fragment is not known.
-    if file.metadata()?.len() == before + written as u64 {
+    if lock(file, libc::LOCK_EX) && file.metadata()?.len() == before + written as u64 {
         file.set_len(before)?;
     }
     Err(io::ErrorKind::StorageFull.into())

@@ -104,7 +104,8 @@ impl Mailbox {
         if waited {
             self.patience = deadline.saturating_duration_since(Instant::now());
         }
-        if let (Ok(()), Some(renewal)) = (&result, self.renewal) {
+        // A reader that is slow takes lines, too: only one that did not have to be waited for is awake.
+        if let (Ok(()), Some(renewal), false) = (&result, self.renewal, waited) {
             self.patience = renewal;
         }
         result

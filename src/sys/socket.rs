@@ -259,7 +259,9 @@ pub fn write_until(fd: BorrowedFd<'_>, mut text: &[u8], deadline: Instant) -> io
                 if ready_now(fd, PollFlags::POLLOUT) || ready(fd, PollFlags::POLLOUT, deadline) =>
             {
                 let piece = text.get(..libc::PIPE_BUF).unwrap_or(text);
-                match signals::holding_back(Signal::SIGPIPE, || nix::unistd::write(fd, piece)) {
+                // A file may not grow without end, either.
+                let write = || signals::holding_back(Signal::SIGXFSZ, || nix::unistd::write(fd, piece));
+                match signals::holding_back(Signal::SIGPIPE, write) {
                     Ok(sent) => text = text.get(sent..).unwrap_or_default(),
                     Err(Errno::EAGAIN | Errno::EINTR) if Instant::now() < deadline => {}
                     Err(error) => return Err(error.into()),

@@ -10,8 +10,8 @@ use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
-/// How long a line may take when all patience is gone.
-const LEAST_PATIENCE: Duration = Duration::from_millis(1);
+/// A line that took longer had to wait.
+const AT_ONCE: Duration = Duration::from_millis(1);
 
 pub struct Stderr {
     file: File,
@@ -42,10 +42,10 @@ impl Stderr {
         let parts = [stamp.as_bytes(), b" ", &self.tag, head.as_bytes(), text, b"\n"].concat();
         // A reader that is gone, or does not read, changes no verdict, and is waited for once.
         let begun = Instant::now();
-        let least = if self.renewal.is_some() { Duration::ZERO } else { LEAST_PATIENCE };
-        match write_until(self.file.as_fd(), &parts, begun + self.patience.max(least)) {
-            Err(_) => self.patience = self.patience.saturating_sub(begun.elapsed()),
-            Ok(()) => self.patience = self.renewal.unwrap_or(self.patience),
+        let taken = write_until(self.file.as_fd(), &parts, begun + self.patience).is_ok();
+        match self.renewal {
+            Some(renewal) if taken && begun.elapsed() < AT_ONCE => self.patience = renewal,
+            _ => self.patience = self.patience.saturating_sub(begun.elapsed()),
         }
     }
 }
