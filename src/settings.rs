@@ -280,6 +280,13 @@ mod tests {
     use super::*;
     use crate::logline;
 
+    #[test]
+    fn blanks_are_blanks() {
+        let (reading, problems) = parsed("log\tjournal \tsyslog\nresolve-timeout\t 2\n");
+        assert_eq!(problems, [""; 0]);
+        assert_eq!((reading.settings.log.len(), reading.settings.resolve_timeout.as_secs()), (2, 2));
+    }
+
     fn parsed(text: &str) -> (Reading, Vec<String>) {
         let file: Arc<Path> = Arc::from(Path::new("tcpd.conf"));
         let reading = parse(text.as_bytes(), &file);

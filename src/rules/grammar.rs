@@ -194,7 +194,6 @@ pub fn scope_number(scope: &[u8]) -> bool {
 ///
 /// 255.255.255.255 is taken for "no address", as the reference takes it.
 pub fn address4(text: &[u8]) -> Option<u32> {
-    // What everybody writes has a quicker reader.
     let plain = || std::str::from_utf8(text).ok()?.parse::<Ipv4Addr>().ok();
     plain().map(u32::from).or_else(|| odd_address4(text)).filter(|&ip| ip != u32::MAX)
 }

@@ -4,7 +4,7 @@
 //! write(2) at the end of the file, wherever that is by then. Where the disk is full the kernel may take
 //! the beginning of a line; that is taken back, or whoever writes next would go on in the middle of it.
 //! Nobody writes while something is taken back: writers share a lock (flock(2)), and whoever takes back
-//! has it for himself. It is never waited for longer than a moment.
+//! has it for himself. Nobody waits for it.
 
 use super::signals::holding_back;
 use nix::sys::signal::Signal;
@@ -13,7 +13,6 @@ use std::io::{self, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
-use std::time::{Duration, Instant};
 
 /// Opens a log for a process of user `caller`, and makes it where there is none. A symbolic link is not
 /// followed; anything but a regular file, a stranger's file, and one that everybody may write are errors.
@@ -35,22 +34,20 @@ pub fn open(path: &Path, caller: u32) -> io::Result<File> {
     Err(io::Error::other(distrust))
 }
 
-/// How long a lock is waited for: others have it for a write.
-const MOMENT: Duration = Duration::from_millis(5);
+/// How often the lock is tried: others have it for a write. Whoever may read the file can take it, too, and
+/// must not hold a connection.
+const ATTEMPTS: u32 = 20;
 
 /// Takes the lock, shared or alone; false if it cannot be had now.
 fn lock(file: &File, operation: libc::c_int) -> bool {
-    let until = Instant::now() + MOMENT;
-    loop {
+    (0..ATTEMPTS).any(|_| {
         // SAFETY: the descriptor is open as long as the file is borrowed.
-        if unsafe { libc::flock(file.as_raw_fd(), operation | libc::LOCK_NB) } == 0 {
-            return true;
+        let has = unsafe { libc::flock(file.as_raw_fd(), operation | libc::LOCK_NB) } == 0;
+        if !has {
+            std::thread::yield_now();
         }
-        if Instant::now() >= until {
-            return false;
-        }
-        std::thread::sleep(Duration::from_micros(200));
-    }
+        has
+    })
 }
 
 /// Appends a line, or fails.
@@ -103,6 +100,25 @@ mod tests {
         fn drop(&mut self) {
             let _ = std::fs::remove_dir_all(&self.0);
         }
+    }
+
+    #[test]
+    fn a_lock_that_somebody_keeps_holds_nobody() {
+        let scratch = Scratch::new("lock");
+        let path = scratch.0.join("log");
+        let (ours, theirs) = (open(&path, us()).expect("a log"), open(&path, us()).expect("the same"));
+        assert!(lock(&theirs, libc::LOCK_EX) && !lock(&ours, libc::LOCK_SH));
+        append(&ours, b"a line\n").expect("appended");
+        assert_eq!(std::fs::read(&path).expect("the log"), b"a line\n");
+    }
+
+    #[test]
+    fn a_file_with_another_name_is_no_log() {
+        let scratch = Scratch::new("names");
+        let (path, other) = (scratch.0.join("log"), scratch.0.join("other"));
+        std::fs::write(&other, "").expect("a file");
+        std::fs::hard_link(&other, &path).expect("a second name");
+        assert!(open(&path, us()).is_err());
     }
 
     fn us() -> u32 {
