@@ -499,3 +499,11 @@ fn the_example_banners_expand() {
     }
     assert!(banners > 0);
 }
+
+#[test]
+fn the_rust_that_is_needed_is_the_same_everywhere() {
+    let stated = Regex::new(r#"(?m)^rust-version = "([0-9.]+)"$"#).expect("a pattern");
+    let manifest = text("Cargo.toml");
+    let version = &stated.captures(&manifest).expect("Cargo.toml states it")[1];
+    assert!(flat(&text("README.md")).contains(&format!("Rust {version} or later")));
+}
