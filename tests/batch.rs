@@ -6,6 +6,8 @@
 
 #[path = "common/generated.rs"]
 mod generated;
+#[path = "common/golden.rs"]
+mod golden;
 
 use generated::line;
 use proptest::collection::vec;
@@ -81,11 +83,7 @@ fn golden_batch() {
     let output = fed(tcpdmatch(&directory()).arg("--batch"), &requests);
     assert_eq!((output.status.code(), String::from_utf8_lossy(&output.stderr).as_ref()), (Some(1), ""));
     let ours = String::from_utf8(output.stdout).expect("UTF-8");
-    let file = directory().join("batch.out");
-    if std::env::var_os("UPDATE_GOLDEN").is_some() {
-        std::fs::write(&file, &ours).expect("the file");
-    }
-    assert_eq!(ours, std::fs::read_to_string(&file).unwrap_or_default());
+    assert_eq!(golden::difference(&directory().join("batch.out"), &ours), None);
     let lines = requests.split(|&byte| byte == b'\n').count();
     assert_eq!(ours.lines().count(), lines - 1, "one answer to each line");
 }

@@ -14,6 +14,8 @@
 
 #[path = "common/mod.rs"]
 mod common;
+#[path = "common/golden.rs"]
+mod golden;
 
 use common::{Scripted, endpoint, stated_user};
 use regex::Regex;
@@ -30,40 +32,7 @@ use wrap::verdict::Tables;
 
 #[test]
 fn golden_files() {
-    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
-    let entries = std::fs::read_dir(&directory).expect("tests/golden");
-    let mut inputs: Vec<PathBuf> = entries.map(|entry| entry.expect("an entry").path()).collect();
-    inputs.retain(|path| path.extension().is_some_and(|extension| extension == "in"));
-    inputs.sort();
-    assert!(!inputs.is_empty());
-    let mut wrong = Vec::new();
-    for input in inputs {
-        let text = std::fs::read_to_string(&input).expect("UTF-8");
-        let reference = input.with_extension("ref");
-        let name = input.file_stem().expect("a name").to_string_lossy().into_owned();
-        let ours = run(&name, &text);
-        if std::env::var_os("UPDATE_GOLDEN").is_some() {
-            std::fs::write(&reference, &ours).expect("the ref");
-        }
-        let theirs = std::fs::read_to_string(&reference).unwrap_or_default();
-        if ours != theirs {
-            wrong.push(format!("{name}:\n{}", difference(&theirs, &ours)));
-        }
-    }
-    assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
-}
-
-fn difference(theirs: &str, ours: &str) -> String {
-    let (mut theirs, mut ours) = (theirs.lines(), ours.lines());
-    loop {
-        match (theirs.next(), ours.next()) {
-            (None, None) => return "the ends differ".to_owned(),
-            (theirs, ours) if theirs == ours => {}
-            (theirs, ours) => {
-                return format!("- {}\n+ {}", theirs.unwrap_or("(end)"), ours.unwrap_or("(end)"));
-            }
-        }
-    }
+    golden::check_all("golden", run);
 }
 
 /// A directory that is gone when the test is over.

@@ -8,6 +8,9 @@
 //! `inetd.conf` of its own a case has an empty one.
 #![forbid(unsafe_code)]
 
+#[path = "common/golden.rs"]
+mod golden;
+
 use regex::Regex;
 use std::collections::BTreeSet;
 use std::fs;
@@ -17,35 +20,9 @@ use std::process::Command;
 
 const FORMATS: [&str; 3] = ["short", "human", "json"];
 
-fn cases() -> Vec<PathBuf> {
-    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden-chk");
-    let entries = fs::read_dir(&directory).expect("tests/golden-chk");
-    let mut inputs: Vec<PathBuf> = entries.map(|entry| entry.expect("an entry").path()).collect();
-    inputs.retain(|path| path.extension().is_some_and(|extension| extension == "in"));
-    inputs.sort();
-    assert!(!inputs.is_empty());
-    inputs
-}
-
 #[test]
 fn golden_files() {
-    let mut wrong = Vec::new();
-    for input in cases() {
-        let name = input.file_stem().expect("a name").to_string_lossy().into_owned();
-        let ours = run(&name, &fs::read_to_string(&input).expect("UTF-8"));
-        let reference = input.with_extension("ref");
-        if std::env::var_os("UPDATE_GOLDEN").is_some() {
-            fs::write(&reference, &ours).expect("the ref");
-        }
-        let theirs = fs::read_to_string(&reference).unwrap_or_default();
-        let differ = theirs.lines().zip(ours.lines()).find(|(theirs, ours)| theirs != ours);
-        if let Some((theirs, ours)) = differ {
-            wrong.push(format!("{name}:\n- {theirs}\n+ {ours}"));
-        } else if theirs != ours {
-            wrong.push(format!("{name}: the ends differ"));
-        }
-    }
-    assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
+    golden::check_all("golden-chk", run);
 }
 
 /// A directory that is gone when the test is over.
@@ -122,7 +99,7 @@ fn lay_out(dir: &Path, file: &str, kind: Option<&str>, text: &str) {
 fn every_kind_of_problem_is_in_the_manual_and_has_its_golden_file() {
     let code = Regex::new("\"code\":\"([a-z-]+)\"").expect("a pattern");
     let mut seen = BTreeSet::new();
-    for input in cases() {
+    for input in golden::inputs("golden-chk") {
         let reference = fs::read_to_string(input.with_extension("ref")).expect("a ref");
         seen.extend(code.captures_iter(&reference).map(|found| found[1].to_owned()));
     }

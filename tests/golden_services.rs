@@ -10,6 +10,8 @@
 
 #[path = "common/elf.rs"]
 mod elf;
+#[path = "common/golden.rs"]
+mod golden;
 
 use elf::{Class, USUAL, linked};
 use proptest::prelude::*;
@@ -22,35 +24,9 @@ use std::process::{Child, Command, Stdio};
 use wrap::sys::file::in_memory;
 use wrap::wrapped::elf::needs;
 
-fn cases() -> Vec<PathBuf> {
-    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden-services");
-    let entries = fs::read_dir(&directory).expect("tests/golden-services");
-    let mut inputs: Vec<PathBuf> = entries.map(|entry| entry.expect("an entry").path()).collect();
-    inputs.retain(|path| path.extension().is_some_and(|extension| extension == "in"));
-    inputs.sort();
-    assert!(!inputs.is_empty());
-    inputs
-}
-
 #[test]
 fn golden_files() {
-    let mut wrong = Vec::new();
-    for input in cases() {
-        let name = input.file_stem().expect("a name").to_string_lossy().into_owned();
-        let ours = run(&name, &fs::read_to_string(&input).expect("UTF-8"));
-        let reference = input.with_extension("ref");
-        if std::env::var_os("UPDATE_GOLDEN").is_some() {
-            fs::write(&reference, &ours).expect("the ref");
-        }
-        let theirs = fs::read_to_string(&reference).unwrap_or_default();
-        let differ = theirs.lines().zip(ours.lines()).find(|(theirs, ours)| theirs != ours);
-        if let Some((theirs, ours)) = differ {
-            wrong.push(format!("{name}:\n- {theirs}\n+ {ours}"));
-        } else if theirs != ours {
-            wrong.push(format!("{name}: the ends differ"));
-        }
-    }
-    assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
+    golden::check_all("golden-services", run);
 }
 
 /// A directory that is gone when the test is over.
@@ -237,7 +213,7 @@ fn running_processes_are_found_and_the_schema_is_in_the_manual() {
 
     let mut known = BTreeSet::new();
     members(&found, &mut known);
-    for input in cases() {
+    for input in golden::inputs("golden-services") {
         let reference = fs::read_to_string(input.with_extension("ref")).expect("a ref");
         let (_, json) = reference.split_once("== json").expect("JSON");
         let json = &json[json.find('{').expect("an object")..];

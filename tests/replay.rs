@@ -7,6 +7,8 @@
 #![forbid(unsafe_code)]
 
 mod common;
+#[path = "common/golden.rs"]
+mod golden;
 
 use common::{Scripted, TextInMemory};
 use flate2::Compression;
@@ -51,17 +53,6 @@ fn call(arguments: &[&str]) -> Output {
 fn said(output: &Output) -> String {
     assert_eq!(String::from_utf8_lossy(&output.stderr), "");
     String::from_utf8(output.stdout.clone()).expect("UTF-8")
-}
-
-/// Compares with a file, or writes it.
-fn compare(wrong: &mut Vec<String>, name: &str, ours: &str) {
-    let file = directory().join(name);
-    if std::env::var_os("UPDATE_GOLDEN").is_some() {
-        std::fs::write(&file, ours).expect("the file");
-    }
-    if std::fs::read_to_string(&file).unwrap_or_default() != ours {
-        wrong.push(format!("{name}:\n{ours}"));
-    }
 }
 
 /// All that is read from a record, on one line.
@@ -124,7 +115,7 @@ fn every_log_is_read_without_loss() {
             listing.push_str(&what);
             listing.push('\n');
         }
-        compare(&mut wrong, &format!("logs/{name}.facts"), &listing);
+        wrong.extend(golden::difference(&directory().join(format!("logs/{name}.facts")), &listing));
         let object: Value =
             serde_json::from_str(&said(&call(&["--format", "json", &format!("logs/{name}")]))).expect("JSON");
         assert_eq!(object["lines"]["unread"], 0, "{name}");
@@ -193,8 +184,9 @@ fn golden_replays() {
         let object = said(&output);
         assert_eq!(object.matches('\n').count(), 1, "one object, one line");
         let object: Value = serde_json::from_str(&object).expect("JSON");
-        compare(&mut wrong, &format!("{name}.txt"), &screen);
-        compare(&mut wrong, &format!("{name}.json"), &format!("{object:#}\n"));
+        wrong.extend(golden::difference(&directory().join(format!("{name}.txt")), &screen));
+        wrong
+            .extend(golden::difference(&directory().join(format!("{name}.json")), &format!("{object:#}\n")));
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
@@ -260,9 +252,7 @@ fn the_session_at_hand_is_looked_after() {
     let object: Value = serde_json::from_slice(&stdout).expect("JSON");
     assert_eq!(object["session"]["possible"], Value::from(vec!["denied"]));
     assert_eq!(object["session"]["decided_by"]["line"], 2);
-    let mut wrong = Vec::new();
-    compare(&mut wrong, "session.json", &format!("{object:#}\n"));
-    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    assert_eq!(golden::difference(&directory().join("session.json"), &format!("{object:#}\n")), None);
     let rules = scratch("session", "sshd: .example.com: deny\n");
     let rules = rules.to_str().expect("UTF-8");
     let (status, stderr, _) = with("198.51.100.7", &["--allow", rules]);

@@ -4,6 +4,9 @@
 //! `UPDATE_GOLDEN=1` rewrites them.
 #![forbid(unsafe_code)]
 
+#[path = "common/golden.rs"]
+mod golden;
+
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -68,14 +71,7 @@ fn golden_explanations() {
             assert_eq!(line.trim_end(), line, "{name}");
         }
         for (kind, ours) in [("txt", text), ("json", object)] {
-            let file = directory().join(format!("{name}.{kind}"));
-            if std::env::var_os("UPDATE_GOLDEN").is_some() {
-                std::fs::write(&file, &ours).expect("the file");
-            }
-            let theirs = std::fs::read_to_string(&file).unwrap_or_default();
-            if ours != theirs {
-                wrong.push(format!("{name}.{kind}:\n{ours}"));
-            }
+            wrong.extend(golden::difference(&directory().join(format!("{name}.{kind}")), &ours));
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
