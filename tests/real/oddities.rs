@@ -296,3 +296,20 @@ fn starved_of_resources() {
         assert!([0, 7].contains(&outcome.exit), "{rule}: {outcome:#?}");
     }
 }
+
+/// Without memory nobody is served, and the client, who is on descriptor 2, too, hears nothing of it: the
+/// runtime has words of its own for that.
+#[test]
+fn memory_that_runs_out_refuses_without_a_word() {
+    let lab = open_lab!();
+    // So much has to be read for the client, who would be let in.
+    let many = "10.9.8.7 ".repeat(100_000);
+    lab.rules(&format!("ALL: {many} 127.0.0.2\n"), "");
+    assert!(Visit::of(&lab).run().served());
+    std::fs::remove_file(format!("{SCRATCH}/saw")).unwrap();
+    // One who waits for a greeting.
+    let (client, served) = pair();
+    Visit::of(&lab).with_limit(libc::RLIMIT_DATA, 1 << 20).start(served.into()).wait();
+    assert_eq!(String::from_utf8_lossy(&read_to_the_end(client)), "");
+    assert!(lab.saw().is_none(), "the server was started");
+}
