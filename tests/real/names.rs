@@ -198,6 +198,25 @@ fn hostile_names_from_files_are_paranoid() {
     }
 }
 
+/// A name that getaddrinfo(3) takes for a number leads back to the address without any name server, has no
+/// dot, and would so be LOCAL: whoever runs his reverse zone could let himself in.
+#[test]
+fn a_number_is_no_name_and_is_not_local() {
+    let lab = open_lab!();
+    for number in ["2130706434", "0x7f000002", "017700000002", "127.2", "0x7f.2", "127.0.2", "127.0.0.2"] {
+        let _server = serve(move |_, kind| match kind {
+            12 => Reply::pointer(number),
+            _ => Reply::Address([127, 0, 0, 2]),
+        });
+        for allow in ["LOCAL", "KNOWN", "*4", "0x*", "ALL EXCEPT UNKNOWN PARANOID"] {
+            lab.rules(&format!("ALL: {allow}\n"), "ALL: ALL\n");
+            expect_plain_refusal(&Visit::of(&lab).run(), format!("{allow}, {number}").as_bytes());
+        }
+        lab.rules("", "ALL: PARANOID UNKNOWN\n");
+        assert!(!Visit::of(&lab).run().served(), "{number}");
+    }
+}
+
 fn expect_plain_refusal(outcome: &Outcome, name: &[u8]) {
     let name = String::from_utf8_lossy(name);
     assert!(!outcome.served(), "{name:?} was served: {:#?}", outcome.log);

@@ -113,9 +113,10 @@ fn sshd_stall_a_silent_name_server_gives_the_places_back() {
     if is_the_original() {
         return;
     }
+    let _sshd = sshd(&library);
+    // What sshd itself wants to know of this machine it has asked by now.
     let _silent = serve(|_, _| Reply::Silence);
     write("/etc/resolv.conf", "nameserver 127.0.0.1\noptions timeout:15 attempts:3\n");
-    let _sshd = sshd(&library);
     library.rules("sshd: 127.0.0.2, .example.com\n", "ALL: ALL\n");
     let begun = Instant::now();
     let callers: Vec<_> =
