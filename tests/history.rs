@@ -313,7 +313,8 @@ fn cve_2012_3417_a_client_without_a_name_is_let_in_by_none() {
     for name in [None, Some(&b""[..]), Some(b"unknown")] {
         let client = || at("192.0.2.7").named(stated_name(name));
         let decided = |allow: &str, deny: &str| access(allow, deny, (client(), Endpoint::unknown()), &asker);
-        for pattern in [".example.com", "host.example.com", "KNOWN", "ALL EXCEPT UNKNOWN", "@group", "*.com"] {
+        for pattern in [".example.com", "host.example.com", "KNOWN", "ALL EXCEPT UNKNOWN", "@group", "*.com"]
+        {
             assert_eq!(decided(&format!("ALL: {pattern}\n"), "ALL: ALL\n"), Access::Deny, "{pattern}");
         }
         for pattern in ["UNKNOWN", ".evil.example UNKNOWN", "ALL EXCEPT .example.com", "ALL EXCEPT KNOWN"] {
@@ -329,9 +330,8 @@ fn cve_2008_4552_netgroups_are_asked_for_the_name() {
     let netgroup = "friends (host.example.com,-,)\n".to_owned();
     let client = Some(b"host.example.com".to_vec());
     let asker = Scripted { client, netgroup, ..Scripted::default() };
-    let decided = |allow: &str, deny: &str| {
-        access(allow, deny, (at("192.0.2.7"), Endpoint::unknown()), &asker)
-    };
+    let decided =
+        |allow: &str, deny: &str| access(allow, deny, (at("192.0.2.7"), Endpoint::unknown()), &asker);
     assert_eq!(decided("ALL: @friends\n", "ALL: ALL\n"), Access::Permit);
     assert_eq!(decided("", "ALL: @friends\n"), Access::Deny);
     assert_eq!(decided("ALL: @strangers\n", "ALL: ALL\n"), Access::Deny);
@@ -425,7 +425,11 @@ fn debian_354855_268467_signals_and_limits_are_what_they_were() {
     let kept = |text: &str| -> Vec<String> {
         let lines = text.lines().filter(|line| line.starts_with("Sig") || line.starts_with("Max "));
         let of_this_moment = |line: &&str| !line.starts_with("SigQ:");
-        lines.chain(text.lines().filter(|line| line.starts_with("Shd"))).filter(of_this_moment).map(str::to_owned).collect()
+        lines
+            .chain(text.lines().filter(|line| line.starts_with("Shd")))
+            .filter(of_this_moment)
+            .map(str::to_owned)
+            .collect()
     };
     assert!(kept(&direct).len() > 15, "{direct}");
     assert_eq!(kept(&got), kept(&direct));
@@ -475,7 +479,8 @@ fn hardening_versus_fakelog_the_checker_speaks() {
     let text = String::from_utf8_lossy(&said.stdout).into_owned() + &String::from_utf8_lossy(&said.stderr);
     assert!(text.contains("bad option name: \"twsit\"") && text.contains("hosts.allow"), "{text}");
     assert_ne!(said.status.code(), Some(0));
-    let said = ask(env!("CARGO_BIN_EXE_tcpdmatch"), &["-d", "--config", "tcpd.conf", "in.testd", "192.0.2.7"]);
+    let said =
+        ask(env!("CARGO_BIN_EXE_tcpdmatch"), &["-d", "--config", "tcpd.conf", "in.testd", "192.0.2.7"]);
     let text = String::from_utf8_lossy(&said.stdout).into_owned() + &String::from_utf8_lossy(&said.stderr);
     assert!(text.contains("twsit") && text.contains("denied"), "{text}");
 }
@@ -588,7 +593,9 @@ fn cve_2013_7176_a_bracket_that_closes_too_early() {
 /// The youngest of its kind: an end of a line, in every form that somebody takes for one.
 #[test]
 fn cve_2026_109786_a_second_line() {
-    for end in ["\n", "\r\n", "\r", "\0", "\x0b", "\x0c", "\u{85}", "\u{2028}", "\u{2029}", "#012", "\\n", "\x1b[2K"] {
+    for end in
+        ["\n", "\r\n", "\r", "\0", "\x0b", "\x0c", "\u{85}", "\u{2028}", "\u{2029}", "#012", "\\n", "\x1b[2K"]
+    {
         let second = format!("x{end}sshd[1]: refused connect from y (198.51.100.66)");
         only_the_caller_is_blamed(&second, &second);
     }
@@ -620,7 +627,8 @@ fn cve_2021_32749_no_line_for_a_mail_program_begins_with_a_tilde() {
 #[test]
 fn safe_finger_changes_6_0_a_flood_is_cut_to_size() {
     assert_eq!((finger::INPUT_MAX, finger::TIME, finger::COLUMNS), (100_000, Duration::from_secs(60), 127));
-    let flood: Vec<u8> = (0..1_000_000_u32).map(|number| (number.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
+    let flood: Vec<u8> =
+        (0..1_000_000_u32).map(|number| (number.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
     let shown = filtered(&flood);
     assert!(shown.ends_with(b"\n Input truncated to 100000 bytes...\n"));
     // Four bytes at most for each, and the breaks of the lines.

@@ -198,7 +198,8 @@ fn a_rule_with_a_mistake_does_nothing_but_refuse() {
     let scratch = Scratch::new();
     let mark = scratch.path("mark");
     let spawn = format!("spawn touch {}", mark.display());
-    for mistake in ["nosuch", "nosuch x", "umask 9", "user", "twist", "setenv", "allow: deny", "severity x.y"] {
+    for mistake in ["nosuch", "nosuch x", "umask 9", "user", "twist", "setenv", "allow: deny", "severity x.y"]
+    {
         let rule = format!("ALL: ALL: {spawn}: {mistake}\n");
         for (allow, deny) in [(rule.as_str(), ""), ("", rule.as_str())] {
             let (got, log) = visit(&rules(&scratch, allow, deny), &["/bin/echo", "served"], "127.0.0.1:0");

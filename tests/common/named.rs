@@ -42,7 +42,9 @@ pub fn tests_in(place: &str) -> BTreeSet<String> {
 
 /// Whether a file is compiled into a test program: it is one, or the file above it says so.
 fn is_reached(place: &str) -> bool {
-    let Some((above, name)) = place.rsplit_once('/').filter(|(above, _)| *above != "src") else { return true };
+    let Some((above, name)) = place.rsplit_once('/').filter(|(above, _)| *above != "src") else {
+        return true;
+    };
     let declares = |file: &PathBuf| {
         fs::read_to_string(file).is_ok_and(|text| {
             let mut lines = text.lines().map(|line| line.trim().trim_start_matches("pub "));

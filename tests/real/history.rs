@@ -8,8 +8,8 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::AsRawFd;
 use std::path::Path;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use nix::sys::socket::{
@@ -87,8 +87,7 @@ fn initgroups_user_and_group_act() {
 fn cve_2012_0862_cve_2013_4342_tcpmux_obeys_the_rules_and_drops() {
     let lab = open_lab!();
     let through_tcpmux = |name: &str| {
-        let (mut client, mut served) =
-            connection("127.0.0.2".parse().unwrap(), "127.0.0.1".parse().unwrap());
+        let (mut client, mut served) = connection("127.0.0.2".parse().unwrap(), "127.0.0.1".parse().unwrap());
         client.write_all(format!("{name}\r\nping\n").as_bytes()).unwrap();
         // RFC 1078: the name of the service and no byte of what follows.
         let mut line = Vec::new();
