@@ -3,42 +3,17 @@
 //! another address.
 #![forbid(unsafe_code)]
 
+#[path = "common/readers.rs"]
+mod readers;
+
 use proptest::prelude::*;
-use regex::Regex;
+use readers::{
+    CROWDSEC, FAIL2BAN, LOGWATCH_CONNECT, LOGWATCH_REFUSED, OSSEC, OSSEC_DECODERS, all_blamed, blamed, regex,
+};
 use std::path::Path;
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
 use wrap::error::{NameDoubt, Place, Problem, Weight, What};
 use wrap::logline::{self, Caller, Line};
-
-/// What fail2ban puts for `<HOST>`, without the one look-behind that this crate lacks.
-const HOST: &str = r"(?:(?:::f{4,6}:)?(?P<ip4>(?:\d{1,3}\.){3}\d{1,3})|\[?(?P<ip6>(?:[0-9a-fA-F]{1,4}::?|::){1,7}(?:[0-9a-fA-F]{1,4}|:))\]?|(?P<dns>[\w\-.^_]*\w))";
-/// CrowdSec's `%{IP_WORKAROUND:sshd_client_ip}`: IPv4 or IPv6, loosely.
-const IP: &str = r"((?:\d{1,3}\.){3}\d{1,3}|[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*)";
-
-fn regex(pattern: &str) -> Regex {
-    Regex::new(&pattern.replace("<HOST>", HOST).replace("%{IP_WORKAROUND:sshd_client_ip}", IP))
-        .expect(pattern)
-}
-
-static FAIL2BAN: LazyLock<Regex> = LazyLock::new(|| regex(r"^refused connect from \S+ \(<HOST>\)"));
-static CROWDSEC: LazyLock<Regex> =
-    LazyLock::new(|| regex(r"refused connect from.*\((?:::ffff:)?%{IP_WORKAROUND:sshd_client_ip}\)"));
-/// Rule 2503; the decoders see what follows `refused connect `.
-static OSSEC: LazyLock<Regex> =
-    LazyLock::new(|| regex(r"^refused connect from|^libwrap refused connection|Connection from \S+ denied"));
-static OSSEC_DECODERS: LazyLock<[Regex; 3]> = LazyLock::new(|| {
-    [r"^from (\S+)$", r"^from \S+ \((\S+[A-Za-z0-9@_-]+?)\)$", r"^from \S+ \((\S+::)\)$"].map(regex)
-});
-static LOGWATCH_REFUSED: LazyLock<Regex> =
-    LazyLock::new(|| regex(r"^([^ ]+)\[\d+\]: refused connect from (.*)$"));
-static LOGWATCH_CONNECT: LazyLock<Regex> =
-    LazyLock::new(|| regex(r"^([^ ]+)\[\d+\]: connect from ([^\n]+)$"));
-
-/// The address that a filter blames, if it blames one.
-fn blamed(filter: &Regex, line: &str) -> Option<String> {
-    let captures = filter.captures(line)?;
-    captures.iter().skip(1).flatten().last().map(|found| found.as_str().to_owned())
-}
 
 fn caller(user: Option<&[u8]>, host: &[u8], address: &[u8]) -> Caller {
     Caller { user: user.map(<[u8]>::to_vec), host: host.to_vec(), address: address.to_vec() }
@@ -129,9 +104,7 @@ proptest! {
     fn nobody_puts_the_blame_on_another(user in proptest::option::of(hostile()), host in hostile()) {
         for address in ["192.0.2.7", "2001:db8::7"] {
             let line = printed(&Line::Refused(caller(user.as_deref(), &host, address.as_bytes())));
-            let behind = line.strip_prefix("refused connect ").unwrap_or("");
-            let by_ossec = OSSEC_DECODERS.iter().map(|decoder| blamed(decoder, behind));
-            for blame in [blamed(&FAIL2BAN, &line), blamed(&CROWDSEC, &line)].into_iter().chain(by_ossec).flatten() {
+            for blame in all_blamed(&line) {
                 prop_assert_eq!(blame, address, "{}", line);
             }
             prop_assert_eq!(blamed(&CROWDSEC, &line), Some(address.to_owned()));

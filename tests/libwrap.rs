@@ -8,6 +8,7 @@
 //! * *uses*: what real programs do;
 //! * *abuse*: what no program should do;
 //! * *unnoticed*: what no program should notice;
+//! * *history*: what has gone wrong in such programs once;
 //! * *lasting*: a million calls, and eight threads.
 //!
 //! Valgrind has a look at them when `TCPD_REAL=1` is set; what is left out says so.
@@ -225,6 +226,12 @@ fn uses() {
 #[test]
 fn unnoticed() {
     check("unnoticed.c", Build::Shared, &[]);
+}
+
+/// One program has the checks of all events: which it ran is in what it says.
+#[test]
+fn cve_2007_4601_cve_2008_6123_cve_2012_3417_tcpd_diag_in_programs_in_c() {
+    check("history.c", Build::Shared, &[]);
 }
 
 // ----------------------------------------------------------------------------------------- lasting

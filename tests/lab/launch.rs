@@ -377,7 +377,8 @@ fn wait_for_input(served: &TcpStream) {
     poll(&mut wanted, PollTimeout::from(5000_u16)).unwrap();
 }
 
-fn put_ip_options(served: &TcpStream, options: &[u8]) {
+/// Puts these IP options on a socket.
+pub fn put_ip_options(served: &TcpStream, options: &[u8]) {
     // SAFETY: pointer and length describe the slice `options`.
     let answer = unsafe {
         libc::setsockopt(

@@ -16,6 +16,7 @@ mod checker;
 mod cli;
 mod client;
 mod compiled;
+mod history;
 mod ident;
 mod identity;
 mod inheritance;

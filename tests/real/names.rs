@@ -4,10 +4,14 @@
 //! are our own (`lab::nameserver`). The patterns KNOWN, UNKNOWN and PARANOID must keep their
 //! meaning: a name that cannot be trusted is PARANOID, no name at all is UNKNOWN.
 
+use std::io::Read;
 use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use crate::lab::nameserver::{Reply, names_from_dns, serve};
+use crate::lab::server::Server;
 use crate::lab::{self, Lab, Outcome, Running, SCRATCH, Visit};
 
 /// The budget for a client's names is 5 s; on a busy machine the answer is there before this.
@@ -198,6 +202,25 @@ fn hostile_names_from_files_are_paranoid() {
     }
 }
 
+/// A name that getaddrinfo(3) takes for a number leads back to the address without any name server, has no
+/// dot, and would so be LOCAL: whoever runs his reverse zone could let himself in.
+#[test]
+fn a_number_is_no_name_and_is_not_local() {
+    let lab = open_lab!();
+    for number in ["2130706434", "0x7f000002", "017700000002", "127.2", "0x7f.2", "127.0.2", "127.0.0.2"] {
+        let _server = serve(move |_, kind| match kind {
+            12 => Reply::pointer(number),
+            _ => Reply::Address([127, 0, 0, 2]),
+        });
+        for allow in ["LOCAL", "KNOWN", "*4", "0x*", "ALL EXCEPT UNKNOWN PARANOID"] {
+            lab.rules(&format!("ALL: {allow}\n"), "ALL: ALL\n");
+            expect_plain_refusal(&Visit::of(&lab).run(), format!("{allow}, {number}").as_bytes());
+        }
+        lab.rules("", "ALL: PARANOID UNKNOWN\n");
+        assert!(!Visit::of(&lab).run().served(), "{number}");
+    }
+}
+
 fn expect_plain_refusal(outcome: &Outcome, name: &[u8]) {
     let name = String::from_utf8_lossy(name);
     assert!(!outcome.served(), "{name:?} was served: {:#?}", outcome.log);
@@ -241,6 +264,34 @@ fn a_silent_server_costs_no_more_than_the_budget() {
     assert_eq!(messages.len(), 2, "{messages:#?}");
     assert!(messages[0].starts_with("warning: "), "{messages:#?}");
     assert_eq!(messages[1], "refused connect from 127.0.0.2 (127.0.0.2)");
+}
+
+/// A name server that wants to be asked by TCP and then says nothing: the resolver would wait for ever, and is
+/// left behind.
+#[test]
+fn a_server_that_is_silent_by_tcp_costs_no_more_than_the_budget() {
+    let lab = open_lab!();
+    names_from_dns();
+    let _truncating = Server::udp("127.0.0.1:53", |question| {
+        let mut answer = question.to_vec();
+        answer[2..4].copy_from_slice(&[0x83, 0x80]);
+        vec![answer]
+    });
+    let asked = Arc::new(AtomicBool::new(false));
+    let heard = Arc::clone(&asked);
+    let _silent = Server::tcp("127.0.0.1:53", move |mut client| {
+        heard.store(client.read(&mut [0; 2]).is_ok_and(|length| length > 0), Ordering::SeqCst);
+        let _ = client.set_read_timeout(Some(Duration::from_secs(60)));
+        while client.read(&mut [0; 512]).is_ok_and(|length| length > 0) {}
+    });
+    lab.rules("ALL: .example.com\n", "ALL: ALL\n");
+    let outcome = Visit::of(&lab).run();
+    assert!(asked.load(Ordering::SeqCst), "nobody asked by TCP");
+    assert!(!outcome.served());
+    assert!(outcome.took < BOUND, "{:?}", outcome.took);
+    assert!(outcome.messages()[0].starts_with("warning: "), "{:#?}", outcome.log);
+    lab.rules("", "ALL: .evil.example\n");
+    assert!(Visit::of(&lab).run().served(), "and the server is started in time");
 }
 
 #[test]

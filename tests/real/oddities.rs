@@ -9,7 +9,7 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use crate::lab::launch::{connection, read_to_the_end};
+use crate::lab::launch::{connection, put_ip_options, read_to_the_end};
 use crate::lab::{self, Lab, Line, Running, SCRATCH, Visit};
 
 const DENY: &str = "/etc/hosts.deny";
@@ -161,6 +161,39 @@ fn source_routes_are_refused_on_every_kind_of_socket() {
     assert!(!std::path::Path::new("/run/tw-e2e/spawned").exists());
 }
 
+/// A record of the route, and nothing at all: the server gets the connection without them.
+#[test]
+fn options_that_route_nothing_are_taken_off() {
+    let lab = open_lab!();
+    lab.rules("ALL: 127.0.0.2\n", "ALL: ALL\n");
+    for options in [&[7, 7, 4, 0, 0, 0, 0, 0][..], &[1, 1, 1, 1]] {
+        let (client, served) = pair();
+        put_ip_options(&served, options);
+        let ours = served.try_clone().unwrap();
+        assert!(!ip_options(&ours).is_empty());
+        let (exit, log) = start_on(&lab, served.into());
+        assert_eq!(exit, 7, "{log:#?}");
+        assert_eq!(ip_options(&ours), b"");
+        drop((ours, client));
+        let said = log.iter().map(|line| line.message.as_str()).collect::<Vec<_>>();
+        assert!(said[0].contains(" with IP options (ignored): 0"), "{said:?}");
+        assert_eq!(said[1..], ["connect from 127.0.0.2 (127.0.0.2)"]);
+    }
+}
+
+/// The options that a socket sends.
+fn ip_options(socket: &std::net::TcpStream) -> Vec<u8> {
+    use std::os::fd::AsRawFd;
+    let mut bytes = [0_u8; 40];
+    let mut length = bytes.len() as libc::socklen_t;
+    let (options, size) = (bytes.as_mut_ptr().cast(), &raw mut length);
+    // SAFETY: the call writes at most `length` bytes to `bytes`.
+    let answer =
+        unsafe { libc::getsockopt(socket.as_raw_fd(), libc::IPPROTO_IP, libc::IP_OPTIONS, options, size) };
+    assert_eq!(answer, 0);
+    bytes[..length as usize].to_vec()
+}
+
 /// What stands in place of a table, and how it got there.
 fn replace(path: &str, kind: &str) {
     let _ = fs::remove_file(path);
@@ -295,4 +328,21 @@ fn starved_of_resources() {
         assert!(["", "HELLO FROM DAEMON\n"].contains(&outcome.received.as_str()), "{outcome:?}");
         assert!([0, 7].contains(&outcome.exit), "{rule}: {outcome:#?}");
     }
+}
+
+/// Without memory nobody is served, and the client, who is on descriptor 2, too, hears nothing of it: the
+/// runtime has words of its own for that.
+#[test]
+fn memory_that_runs_out_refuses_without_a_word() {
+    let lab = open_lab!();
+    // So much has to be read for the client, who would be let in.
+    let many = "10.9.8.7 ".repeat(100_000);
+    lab.rules(&format!("ALL: {many} 127.0.0.2\n"), "");
+    assert!(Visit::of(&lab).run().served());
+    std::fs::remove_file(format!("{SCRATCH}/saw")).unwrap();
+    // One who waits for a greeting.
+    let (client, served) = pair();
+    Visit::of(&lab).with_limit(libc::RLIMIT_DATA, 1 << 20).start(served.into()).wait();
+    assert_eq!(String::from_utf8_lossy(&read_to_the_end(client)), "");
+    assert!(lab.saw().is_none(), "the server was started");
 }

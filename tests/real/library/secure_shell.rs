@@ -3,9 +3,12 @@
 //! own: auth.info, 38. What the library itself complains of is auth.err, 35, or auth.warning, 36.
 
 use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 use super::{exchange, knock, of_the_verdict};
+use crate::lab::launch::{connect_from, read_to_the_end};
 use crate::lab::library::{Library, is_the_original};
+use crate::lab::nameserver::{Reply, serve};
 use crate::lab::server::ident_says;
 use crate::lab::{Line, Running, SCRATCH, write};
 use crate::logins::{furnish_ssh, ssh_from};
@@ -100,6 +103,31 @@ fn settings_of_this_machine() {
     write("/etc/tcpd.conf", "resolve never\n");
     library.rules("", "sshd: good.example.com\n");
     expect_login(&library, "127.0.0.2");
+}
+
+/// sshd asks libwrap before the time that a login may take begins to run: who owns a reverse zone that never
+/// answers held its places for as long as the resolver liked. They come back when the budget is over.
+#[test]
+fn sshd_stall_a_silent_name_server_gives_the_places_back() {
+    let library = open_library!();
+    if is_the_original() {
+        return;
+    }
+    let _sshd = sshd(&library);
+    // What sshd itself wants to know of this machine it has asked by now.
+    let _silent = serve(|_, _| Reply::Silence);
+    write("/etc/resolv.conf", "nameserver 127.0.0.1\noptions timeout:15 attempts:3\n");
+    library.rules("sshd: 127.0.0.2, .example.com\n", "ALL: ALL\n");
+    let begun = Instant::now();
+    let callers: Vec<_> =
+        (0..8).map(|_| connect_from("127.0.0.3".parse().unwrap(), DOOR.parse().unwrap()).unwrap()).collect();
+    // Numbers are not held up by names.
+    expect_login(&library, "127.0.0.2");
+    for caller in callers {
+        assert_eq!(read_to_the_end(caller), b"");
+    }
+    assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
+    library.log_until("refused connect from 127.0.0.3 (127.0.0.3)");
 }
 
 /// What ident says of a user decides, and stands in the log.
