@@ -119,12 +119,12 @@ fn found(tables: &mut Tables<'_>, request: &Request<'_>) -> Decision {
                 return refused(Because::Trouble, remarks);
             }
         }
-        match search(tables.current(), which, request, &mut remarks) {
-            Search::Decided(verdict) => return Decision { remarks, ..verdict },
-            Search::Again => tables.audited = None,
-            Search::Broken if which == Which::Deny => return refused(Because::Trouble, remarks),
-            Search::Broken | Search::End if which == Which::Allow => tables.at = Which::Deny,
-            Search::Broken | Search::End => {
+        match (search(tables.current(), which, request, &mut remarks), which) {
+            (Search::Decided(verdict), _) => return Decision { remarks, ..verdict },
+            (Search::Again, _) => tables.audited = None,
+            (Search::Broken | Search::End, Which::Allow) => tables.at = Which::Deny,
+            (Search::Broken, Which::Deny) => return refused(Because::Trouble, remarks),
+            (Search::End, Which::Deny) => {
                 let (access, because) = (Access::Permit, Because::NoRule);
                 return Decision { access, because, plan: Vec::new(), if_not: IfNot::Ignore, remarks };
             }

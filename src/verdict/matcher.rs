@@ -356,29 +356,25 @@ pub fn walk(list: List<'_>, matches: impl Fn(&[u8]) -> Answer) -> Answer {
 
 /// `*` is any run, `?` any one byte, both ends anchored, ASCII case ignored. Time is at most the
 /// product of the two lengths, and a text has at most 127 bytes.
-fn glob_matches(glob: &[u8], text: &[u8]) -> bool {
-    let (mut g, mut t) = (0, 0);
-    let mut star: Option<(usize, usize)> = None;
-    while let Some(byte) = text.get(t) {
-        match glob.get(g) {
-            Some(b'*') => {
-                star = Some((g + 1, t));
-                g += 1;
+fn glob_matches(mut glob: &[u8], mut text: &[u8]) -> bool {
+    // What is behind the last star, and the text that the star is tried on.
+    let mut star: Option<(&[u8], &[u8])> = None;
+    while let Some((byte, behind)) = text.split_first() {
+        match glob.split_first() {
+            Some((b'*', left)) => {
+                star = Some((left, text));
+                glob = left;
             }
-            Some(&p) if p == b'?' || p.eq_ignore_ascii_case(byte) => {
-                g += 1;
-                t += 1;
+            Some((&p, left)) if p == b'?' || p.eq_ignore_ascii_case(byte) => (glob, text) = (left, behind),
+            _ => {
+                let Some((left, from)) = star else { return false };
+                // The star takes one byte more.
+                (glob, text) = (left, from.get(1..).unwrap_or_default());
+                star = Some((glob, text));
             }
-            _ => match star {
-                Some((behind, from)) => {
-                    star = Some((behind, from + 1));
-                    (g, t) = (behind, from + 1);
-                }
-                None => return false,
-            },
         }
     }
-    glob.get(g..).is_none_or(|left| left.iter().all(|&byte| byte == b'*'))
+    glob.iter().all(|&byte| byte == b'*')
 }
 
 #[cfg(test)]
