@@ -478,6 +478,7 @@ mod tests {
             ("2001:db8::/32", "2001:db8::7", "h"),
             ("beef::1", "beef::1", "beef"),
             ("joe@ALL", "192.0.2.7", "h"),
+            ("KNOWN@ALL", "192.0.2.7", "h"),
             ("@any", "192.0.2.7", "h.example.com"),
             ("/w/10.+192.0.2.7", "192.0.2.7", "h"),
             ("/w/2001:db8::7", "2001:db8::7", "h"),
@@ -532,12 +533,20 @@ mod tests {
         let world = world("h");
         let request = request("192.0.2.7", &world);
         let answer = |list: &str| Matcher::new(&request).daemons(List(list.as_bytes()));
-        for list in ["d", "ALL", "21", "D", "d@192.0.2.1", "21@192.0.2.0/24"] {
+        for list in ["d", "ALL", "21", "D", "KNOWN", "d@192.0.2.1", "21@192.0.2.0/24"] {
             assert_eq!(answer(list), Answer::Yes, "{list}");
         }
         for list in ["x", "22", "d@192.0.2.7", "x@192.0.2.1", "ALL EXCEPT 21"] {
             assert_eq!(answer(list), Answer::No, "{list}");
         }
+    }
+
+    #[test]
+    fn nobody_is_no_known_user() {
+        let world = World { user: "unknown", ..world("h") };
+        let request = request("192.0.2.7", &world);
+        let answer = |list: &str| Matcher::new(&request).clients(List(list.as_bytes()));
+        assert_eq!((answer("KNOWN@ALL"), answer("unknown@ALL")), (Answer::No, Answer::Yes));
     }
 
     #[test]
