@@ -395,7 +395,9 @@ mod tests {
     }
 
     /// Access, the line of the rule that decided, and the remarks with their columns.
-    fn told(decision: &Decision) -> (Access, Option<(Which, u32)>, Vec<(Option<u32>, &What)>) {
+    type Told<'a> = (Access, Option<(Which, u32)>, Vec<(Option<u32>, &'a What)>);
+
+    fn told(decision: &Decision) -> Told<'_> {
         let rule = match &decision.because {
             Because::Rule(which, place) => Some((*which, place.line)),
             Because::NoRule | Because::Trouble => None,
