@@ -30,13 +30,9 @@ pub fn expand(template: &[u8], request: &Request<'_>) -> Result<Expanded, TooLon
     let mut unknown = Vec::new();
     let mut bytes = template.iter();
     while let Some(&byte) = bytes.next() {
-        if byte != b'%' {
-            text.push(byte);
-            continue;
-        }
-        match bytes.next() {
-            None => text.push(b'%'),
-            Some(b'%') => text.push(b'%'),
+        let letter = if byte == b'%' { bytes.next() } else { None };
+        match letter.filter(|&&letter| letter != b'%') {
+            None => text.push(byte),
             Some(&letter) => match value(letter, request) {
                 Some(value) => text.extend_from_slice(&value),
                 None => unknown.push(letter),
@@ -46,7 +42,7 @@ pub fn expand(template: &[u8], request: &Request<'_>) -> Result<Expanded, TooLon
             return Err(TooLong);
         }
     }
-    if text.len() > LIMIT { Err(TooLong) } else { Ok(Expanded { text, unknown }) }
+    Ok(Expanded { text, unknown })
 }
 
 /// The cleaned value of a letter.
@@ -149,5 +145,41 @@ mod tests {
         let request = Request::new(DaemonName::stated(&[b'd'; 127]), 1, Transport::Stream, ends(), &Stated);
         assert_eq!(expand("%d".repeat(LIMIT / 127 + 1).as_bytes(), &request), Err(TooLong));
         assert!(expand("%d".repeat(LIMIT / 127).as_bytes(), &request).is_ok());
+        assert_eq!(LIMIT, 131_072);
+        for end in ["x", "%p", "%"] {
+            let template = |length: usize| ["x".repeat(length - 1), end.to_owned()].concat();
+            let longest = expand(template(LIMIT).as_bytes(), &request).map(|expanded| expanded.text.len());
+            assert_eq!(longest, Ok(LIMIT), "{end}");
+            assert_eq!(expand(template(LIMIT + 1).as_bytes(), &request), Err(TooLong), "{end}");
+        }
+    }
+
+    #[test]
+    fn values_are_of_the_end_that_is_meant() {
+        let client = Endpoint::of_ip([192, 0, 2, 7].into(), 4711).named(stated_name(Some(b"a/b.example")));
+        let server = Endpoint::of_ip([192, 0, 2, 1].into(), 21).named(stated_name(Some(b"-s.example")));
+        let ends = (client, server);
+        let request = Request::new(DaemonName::stated(b"sub/d"), 99, Transport::Stream, ends, &Stated);
+        let expanded = expand(b"%a %A %n %N %h %H %c %s %d %p %r %R%", &request).expect("short");
+        let text = "192.0.2.7 192.0.2.1 a_b.example _s.example a_b.example _s.example a_b.example \
+                    sub_d@-s.example sub/d 99 4711 21%";
+        assert_eq!(String::from_utf8_lossy(&expanded.text), text);
+        assert_eq!(expand(b"%y%z%%%", &request).map(|expanded| expanded.unknown), Ok(b"yz".to_vec()));
+    }
+
+    #[test]
+    fn what_is_clean_stays() {
+        let clean =
+            |text: &str, name| String::from_utf8_lossy(&super::clean(text.as_bytes(), name)).into_owned();
+        let passes = "AZaz09!@%-_=+:,.";
+        assert_eq!((clean(passes, true), clean(passes, false)), (passes.to_owned(), passes.to_owned()));
+        assert_eq!((clean("a/-b", true), clean("a/-b", false)), ("a_-b".to_owned(), "a/-b".to_owned()));
+        assert_eq!((clean("--", true), clean("--", false)), ("_-".to_owned(), "_-".to_owned()));
+        assert_eq!((clean(".", true), clean("..", true)), ("_".to_owned(), "__".to_owned()));
+        assert_eq!((clean(".", false), clean("..", false)), (".".to_owned(), "..".to_owned()));
+        assert_eq!(
+            (clean("...", true), clean("a b\0\n\u{e9}", true)),
+            ("...".to_owned(), "a_b____".to_owned())
+        );
     }
 }

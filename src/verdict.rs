@@ -119,12 +119,12 @@ fn found(tables: &mut Tables<'_>, request: &Request<'_>) -> Decision {
                 return refused(Because::Trouble, remarks);
             }
         }
-        match search(tables.current(), which, request, &mut remarks) {
-            Search::Decided(verdict) => return Decision { remarks, ..verdict },
-            Search::Again => tables.audited = None,
-            Search::Broken if which == Which::Deny => return refused(Because::Trouble, remarks),
-            Search::Broken | Search::End if which == Which::Allow => tables.at = Which::Deny,
-            Search::Broken | Search::End => {
+        match (search(tables.current(), which, request, &mut remarks), which) {
+            (Search::Decided(verdict), _) => return Decision { remarks, ..verdict },
+            (Search::Again, _) => tables.audited = None,
+            (Search::Broken | Search::End, Which::Allow) => tables.at = Which::Deny,
+            (Search::Broken, Which::Deny) => return refused(Because::Trouble, remarks),
+            (Search::End, Which::Deny) => {
                 let (access, because) = (Access::Permit, Because::NoRule);
                 return Decision { access, because, plan: Vec::new(), if_not: IfNot::Ignore, remarks };
             }
@@ -358,9 +358,10 @@ fn rule_errors(line: &Line<'_>, rule: &Rule<'_>, request: &Request<'_>) -> Vec<P
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::facts::{DaemonName, Endpoint, Fact, Stated, Transport};
+    use crate::error::{Doubt, Flaw};
+    use crate::facts::{DaemonName, Endpoint, Fact, Stated, Transport, stated_name};
     use crate::tables::TextTable;
-    use std::path::PathBuf;
+    use std::path::{Path, PathBuf};
 
     /// Decides about a client of this address under two texts.
     fn decided(name: &str, allow: &str, deny: &str, address: &str) -> Decision {
@@ -375,15 +376,128 @@ mod tests {
             path
         };
         let (allow, deny) = (file("allow", allow), file("deny", deny));
-        let client = Endpoint::new(Fact::Known(address.as_bytes().to_vec()), None);
-        let ends = (client, Endpoint::unknown());
-        let request = Request::new(DaemonName::stated(b"d"), 1, Transport::Stream, ends, &Stated);
-        let (mut first, mut second) = (TextTable::new(&allow), TextTable::new(&deny));
-        let decision = decide(&mut Tables::new(&mut first, &mut second, strict), &request);
+        let decision = decided_by(strict, &allow, &deny, address);
         for path in [allow, deny] {
             std::fs::remove_file(path).expect("removes");
         }
         decision
+    }
+
+    /// The client's name is `beef`.
+    fn decided_by(strict: bool, allow: &Path, deny: &Path, address: &str) -> Decision {
+        let client = Endpoint::new(Fact::Known(address.as_bytes().to_vec()), None);
+        let ends = (client.named(stated_name(Some(b"beef"))), Endpoint::unknown());
+        let request = Request::new(DaemonName::stated(b"d"), 1, Transport::Stream, ends, &Stated);
+        let (mut allow, mut deny) = (TextTable::new(allow), TextTable::new(deny));
+        let mut tables = Tables::new(&mut allow, &mut deny, strict);
+        assert_eq!(tables.is_strict(), strict);
+        decide(&mut tables, &request)
+    }
+
+    /// Access, the line of the rule that decided, and the remarks with their columns.
+    type Told<'a> = (Access, Option<(Which, u32)>, Vec<(Option<u32>, &'a What)>);
+
+    fn told(decision: &Decision) -> Told<'_> {
+        let rule = match &decision.because {
+            Because::Rule(which, place) => Some((*which, place.line)),
+            Because::NoRule | Because::Trouble => None,
+        };
+        let column = |problem: &Problem| problem.place.as_ref()?.spot.map(|(_, column)| column);
+        (
+            decision.access,
+            rule,
+            decision.remarks.iter().map(|remark| (column(remark), &remark.what)).collect(),
+        )
+    }
+
+    #[test]
+    fn two_readings_are_told_where_they_count() {
+        use Access::{Deny, Permit};
+        let doubt = |word: &str, why| What::TwoWays { word: word.as_bytes().to_vec(), why };
+        let (bits, beef) = (doubt("10.1.2.3/8", Doubt::HostBits), doubt("beef::1", Doubt::BareAddress));
+        let (allow, deny) = (|line| Some((Which::Allow, line)), |line| Some((Which::Deny, line)));
+        let cases = [
+            // Sure, whichever way it is read.
+            ("ALL: 10.1.2.3/8 ALL\n", "", (Permit, allow(1), vec![])),
+            ("ALL: 10.1.2.3/8\n", "ALL: ALL\n", (Deny, deny(1), vec![(Some(6), &bits)])),
+            ("x: ALL\nALL: 10. 10.1.2.3/8 : deny\n", "", (Deny, allow(2), vec![])),
+            ("ALL: 10.1.2.3/8 : deny\n", "", (Deny, allow(1), vec![(Some(6), &bits)])),
+            ("", "ALL: 10.1.2.3/8\n", (Deny, deny(1), vec![(Some(6), &bits)])),
+            ("", "ALL: 10.1.2.3/8 : allow\n", (Permit, None, vec![(Some(6), &bits)])),
+            // The reference would have found an option error here.
+            ("ALL: beef::1, ALL\n", "", (Deny, allow(1), vec![(Some(6), &beef)])),
+            ("", "ALL: beef::1, ALL\n", (Deny, deny(1), vec![])),
+        ];
+        for (number, (allow, deny, expected)) in cases.iter().enumerate() {
+            let decision = decided(&format!("readings-{number}"), allow, deny, "10.9.9.9");
+            assert_eq!(told(&decision), *expected, "{allow}{deny}");
+        }
+    }
+
+    #[test]
+    fn a_malformed_rule_never_grants() {
+        use Access::{Deny, Permit};
+        let flaw = What::Malformed(Flaw::Bracket(b'['));
+        let cases = [
+            ("d: [::1, ALL\n", "", (Permit, None)),
+            ("d: [::1, ALL: deny\n", "", (Deny, Some((Which::Allow, 1)))),
+            ("x: [::1, ALL: deny\n", "", (Permit, None)),
+            ("", "d: [::1, ALL\n", (Deny, Some((Which::Deny, 1)))),
+            ("", "d: [::1, ALL: allow\n", (Deny, Some((Which::Deny, 1)))),
+            ("", "x: [::1, ALL: deny\n", (Permit, None)),
+        ];
+        for (number, (allow, deny, (access, rule))) in cases.iter().enumerate() {
+            let decision = decided(&format!("malformed-{number}"), allow, deny, "192.0.2.7");
+            assert_eq!(told(&decision), (*access, *rule, vec![(Some(4), &flaw)]), "{allow}{deny}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_read_refuses_in_hosts_deny() {
+        let (directory, missing) = (std::env::temp_dir(), Path::new("/nonexistent/hosts"));
+        let decision = decided_by(false, &directory, missing, "192.0.2.7");
+        assert_eq!((decision.access, decision.because), (Access::Permit, Because::NoRule));
+        let decision = decided_by(false, missing, &directory, "192.0.2.7");
+        assert_eq!((decision.access, decision.because), (Access::Deny, Because::Trouble));
+    }
+
+    #[test]
+    fn strict_tables_are_read_to_their_end() {
+        let because = |strict, name: &str, allow: &str, deny: &str| {
+            let decision = decided_when(strict, name, allow, deny, "192.0.2.7");
+            (decision.because == Because::Trouble, decision.access, decision.remarks.len())
+        };
+        let good = "d: 192.0.2.7\nx: ALL: spawn echo\n";
+        assert_eq!(because(true, "clean", good, "junk\n"), (false, Access::Permit, 0));
+        assert_eq!(because(true, "clean-deny", "", "ALL: ALL\n"), (false, Access::Deny, 0));
+        for (number, flaw) in ["junk\n", "x: ALL: bogus\n", "x: ,\n", ": ALL\n", "x: [\n"].iter().enumerate()
+        {
+            let text = [good, flaw].concat();
+            assert_eq!(
+                because(true, &format!("flaw-{number}"), &text, ""),
+                (true, Access::Deny, 1),
+                "{flaw}"
+            );
+            assert_eq!(
+                because(false, &format!("lax-{number}"), &text, ""),
+                (false, Access::Permit, 0),
+                "{flaw}"
+            );
+            assert_eq!(because(true, &format!("deny-{number}"), "", flaw), (true, Access::Deny, 1), "{flaw}");
+        }
+    }
+
+    #[test]
+    fn a_strict_table_is_read_once_and_gone_on_with() {
+        let path = std::env::temp_dir().join(format!("tcpd-verdict-goes-on-{}", std::process::id()));
+        std::fs::write(&path, "d: ALL: aclexec false\nd: ALL\n").expect("writes");
+        let ends = (Endpoint::unknown(), Endpoint::unknown());
+        let request = Request::new(DaemonName::stated(b"d"), 1, Transport::Stream, ends, &Stated);
+        let (mut allow, mut deny) = (TextTable::new(Path::new("/nonexistent/hosts")), TextTable::new(&path));
+        let mut tables = Tables::new(&mut allow, &mut deny, true);
+        let mut line = || told(&decide(&mut tables, &request)).1;
+        assert_eq!([line(), line(), line()], [Some((Which::Deny, 1)), Some((Which::Deny, 2)), None]);
+        std::fs::remove_file(path).expect("removes");
     }
 
     #[test]
@@ -407,6 +521,9 @@ mod tests {
         assert_eq!((decision.access, decision.remarks.len()), (Access::Deny, REMARKS_MAX));
         let last = decision.remarks.last().map(|problem| problem.what.clone());
         assert_eq!(last, Some(What::More(5000 - 199)));
+        let decision = decided("some-junk", &"junk\n".repeat(REMARKS_MAX), "", "192.0.2.7");
+        let last = decision.remarks.last().map(|problem| problem.what.clone());
+        assert_eq!((decision.remarks.len(), last), (REMARKS_MAX, Some(What::NoColon)), "all of it");
         let decision = decided_when(true, "strict-junk", &"junk\n".repeat(5000), "", "192.0.2.7");
         assert_eq!((decision.access, decision.remarks.len()), (Access::Deny, REMARKS_MAX));
     }

@@ -79,29 +79,34 @@ enum Field<'a> {
 
 /// Finds the first colon at bracket depth 0 that is not part of a bare IPv6 address.
 fn field(text: &[u8], clients: bool) -> Field<'_> {
-    let from = |at: usize| text.get(at..).unwrap_or_default();
-    // Most fields end where the first byte that means anything here says so. A bare address has a
-    // second colon before its first blank.
     if is_short_without(text, is_fence) {
         return Field::Open(text);
     }
-    match text.iter().position(|&byte| is_fence(byte)) {
-        None => return Field::Open(text),
-        Some(at) if text.get(at) == Some(&b':') => {
-            let behind = from(at + 1);
-            if !clients || !behind.iter().take_while(|&&byte| in_bare(byte)).any(|&byte| byte == b':') {
-                return Field::Closed(text.get(..at).unwrap_or_default(), behind);
-            }
+    plain_field(text, clients).unwrap_or_else(|| any_field(text, clients))
+}
+
+/// Most fields end where the first byte that means anything here says so. A bare address has a second
+/// colon before its first blank. None where every byte has to be looked at.
+fn plain_field(text: &[u8], clients: bool) -> Option<Field<'_>> {
+    let Some(at) = text.iter().position(|&byte| is_fence(byte)) else { return Some(Field::Open(text)) };
+    let (list, behind) = (text.get(..at)?, text.get(at..)?.strip_prefix(b":")?);
+    let may_be_bare =
+        || clients && behind.iter().take_while(|&&byte| in_bare(byte)).any(|&byte| byte == b':');
+    (!may_be_bare()).then_some(Field::Closed(list, behind))
+}
+
+fn any_field(text: &[u8], clients: bool) -> Field<'_> {
+    let from = |at: usize| text.get(at..).unwrap_or_default();
+    let (mut word, mut behind_bare, mut opened) = (0, 0, Vec::new());
+    for (at, &byte) in text.iter().enumerate() {
+        if at < behind_bare {
+            continue;
         }
-        Some(_) => {}
-    }
-    let (mut at, mut word, mut opened) = (0, 0, Vec::new());
-    while let Some(&byte) = text.get(at) {
         let starts_host = at == word || (at > word + 1 && text.get(at - 1) == Some(&b'@'));
         if clients && opened.is_empty() && starts_host {
             let length = bare_length(from(at));
             if length > 0 {
-                at += length;
+                behind_bare = at + length;
                 continue;
             }
         }
@@ -115,7 +120,6 @@ fn field(text: &[u8], clients: bool) -> Field<'_> {
             _ if is_separator(byte) => word = at + 1,
             _ => {}
         }
-        at += 1;
     }
     match opened.last() {
         Some(&at) => Field::Flawed(Flaw::Bracket(b'['), from(at)),
@@ -335,8 +339,8 @@ pub fn host_pattern(word: &[u8]) -> HostPattern<'_> {
     if let Some((net, mask)) = split_outside(word, b'/', 0) {
         return network(net, mask);
     }
-    let may_be_name = !word.iter().all(|&byte| byte.is_ascii_digit() || matches!(byte, b'.' | b'/'));
-    HostPattern::Text { pattern: text_pattern(word), may_be_name }
+    // Not all of it is digits and dots, or it would have been numeric.
+    HostPattern::Text { pattern: text_pattern(word), may_be_name: true }
 }
 
 /// An IPv4 address, or an end of one, is text: no other pattern above has neither a letter nor a sign but
@@ -364,13 +368,13 @@ fn network<'a>(net: &'a [u8], mask: &'a [u8]) -> HostPattern<'a> {
 fn network4(net: u32, mask: &[u8]) -> HostPattern<'_> {
     let mask = match address4(mask) {
         Some(mask) => mask,
-        None if mask == b"255.255.255.255" => return HostPattern::NoNet,
         None => match leading_number(mask) {
             Some((n @ 1..=32, _)) => u32::MAX << (32 - n),
             // "/0": zeros and nothing else. Garbage that atoi reads as 0 stays a network of nobody.
             Some((0, true)) => {
                 return HostPattern::Net4 { net: 0, mask: 0, doubt: Some(Doubt::ZeroLength) };
             }
+            // Nor is 255.255.255.255 a mask, being no address.
             _ => return HostPattern::NoNet,
         },
     };
@@ -487,10 +491,7 @@ pub fn setting(text: &[u8]) -> Option<Setting<'_>> {
 pub fn is_numeric_address(text: &[u8]) -> bool {
     let number = alt((recognize(preceded(tag_no_case("0x"), hex_digit1)), digit1));
     let four: Read<'_, Vec<&[u8]>> = all_consuming(separated_list1(char('.'), number)).parse(text);
-    address4(text).is_some()
-        || text == b"255.255.255.255"
-        || address6(text).is_some()
-        || four.is_ok_and(|(_, parts)| parts.len() <= 4)
+    address6(text).is_some() || four.is_ok_and(|(_, parts)| parts.len() <= 4)
 }
 
 /// The IPv4 address of a client's address text, mapped or not.
@@ -530,6 +531,8 @@ mod tests {
         taken("root@::1 : deny", "root@::1 ", Some(" deny"));
         taken("::ffff:192.0.2.7:twist x", "::ffff:192.0.2.7", Some("twist x"));
         taken("1:2:3:4:5:6:7:8:user nobody", "1:2:3:4:5:6:7:8", Some("user nobody"));
+        taken("10., 2001:db8::7", "10., 2001:db8::7", None);
+        taken("[10.] ::1:deny", "[10.] ::1", Some("deny"));
         // the reference's split
         taken(" ALL :: deny", " ALL ", Some(": deny"));
         taken(" ALL ::deny", " ALL ", Some(":deny"));
@@ -540,6 +543,38 @@ mod tests {
         taken("2001:db8::1]", "2001", Some("db8::1]"));
         taken("@::1", "@", Some(":1"));
         taken("10.:deny", "10.", Some("deny"));
+        taken("xyab::1", "xyab", Some(":1"));
+        taken("[10.] xyab::1", "[10.] xyab", Some(":1"));
+    }
+
+    #[test]
+    fn a_bare_address_is_no_longer_than_80_bytes() {
+        let longest = format!("fe80::1%{}", "a".repeat(BARE_MAX - 8));
+        assert_eq!((longest.len(), clients(&longest)), (80, (longest.clone(), None)));
+        let refusing = format!("{longest}:deny");
+        assert_eq!(clients(&refusing), (longest.clone(), Some("deny".to_owned())));
+        for longer in [format!("{longest}a"), format!("{longest}a:deny")] {
+            assert_eq!(clients(&longer).0, "fe80", "{longer}");
+        }
+    }
+
+    #[test]
+    fn daemon_lists_have_no_bare_addresses() {
+        let daemons = |text: &'static str| match line(text.as_bytes()) {
+            Parsed::Rule(rule) => std::str::from_utf8(rule.daemons.0).expect("ASCII"),
+            other => panic!("{text}: {other:?}"),
+        };
+        assert_eq!(daemons("::1: ALL"), "");
+        assert_eq!(daemons("[x] ::1: ALL"), "[x] ");
+        assert_eq!(daemons("a@[::1] b: ALL"), "a@[::1] b");
+    }
+
+    #[test]
+    fn lines_of_blanks_say_nothing() {
+        for nothing in [&b""[..], b" ", b" \t\r\n", b"#", b"#a: b"] {
+            assert_eq!(line(nothing), Parsed::Nothing);
+        }
+        assert_eq!(line(b" #"), Parsed::NoColon);
     }
 
     #[test]
@@ -555,6 +590,8 @@ mod tests {
         assert_eq!(flaw(b"ALL [::1]"), (Flaw::NoSecondField, 0, false, false));
         assert_eq!(flaw(b"ALL: ALL: allow:\0x"), (Flaw::Nul, 16, true, false));
         assert_eq!(flaw(b"\0ALL: ALL"), (Flaw::Nul, 0, false, false));
+        assert_eq!(flaw(b"no colon\0"), (Flaw::Nul, 8, false, false));
+        assert_eq!(flaw(b"ALL: [a]\0, 10.1.2.3: deny"), (Flaw::Nul, 8, true, true));
         assert_eq!(line(b"no rule [at all"), Parsed::NoColon);
         assert_eq!(line(b"# [:"), Parsed::Nothing);
         assert!(matches!(line(b"a: b: spawn echo ]"), Parsed::Rule(_)), "brackets in options are text");
@@ -572,10 +609,15 @@ mod tests {
             (Some(22), Some(22), Some(0), None, None)
         );
         let length = |text: &str| match host_pattern(text.as_bytes()) {
-            HostPattern::Net4 { mask, doubt, .. } => (Some(mask.count_ones()), doubt),
+            HostPattern::Net4 { net, mask, doubt } => {
+                assert_eq!(net & mask, net, "{text}");
+                (Some(mask.leading_ones()), doubt)
+            }
             _ => (None, None),
         };
         assert_eq!(length("10.0.0.0/8x"), (Some(8), None));
+        assert_eq!(length("10.1.2.3/32"), (Some(32), None));
+        assert_eq!(length("128.0.0.0/1"), (Some(1), None));
         assert_eq!(length("10.0.0.0/+08"), (Some(8), None));
         assert_eq!(length("10.0.0.1/8"), (Some(8), Some(Doubt::HostBits)));
         assert_eq!(length("10.0.0.0/0"), (Some(0), Some(Doubt::ZeroLength)));
@@ -594,12 +636,131 @@ mod tests {
     }
 
     #[test]
+    fn hosts_are_split_off_at_the_first_sign_outside_brackets() {
+        let split = |word: &'static str| {
+            let text = |part| std::str::from_utf8(part).expect("ASCII");
+            split_host(word.as_bytes()).map(|(before, behind)| (text(before), text(behind)))
+        };
+        assert_eq!(split("joe@10.1.2.3"), Some(("joe", "10.1.2.3")));
+        assert_eq!(split("joe@[::1]"), Some(("joe", "[::1]")));
+        assert_eq!(split("a[@]@b@c"), Some(("a[@]", "b@c")));
+        assert_eq!(split("a[[@]@]@b"), Some(("a[[@]@]", "b")));
+        assert_eq!(split("j@"), Some(("j", "")));
+        for whole in ["", "joe", "@", "@staff", "a[@b"] {
+            assert_eq!(split(whole), None, "{whole}");
+        }
+    }
+
+    #[test]
+    fn words_are_the_patterns_that_they_look_like() {
+        let text = |pattern, may_be_name| HostPattern::Text { pattern, may_be_name };
+        assert_eq!(host_pattern(b"10."), text(TextPattern::Prefix(b"10."), false));
+        assert_eq!(host_pattern(b".5"), text(TextPattern::Suffix(b".5"), false));
+        assert_eq!(host_pattern(b"."), text(TextPattern::Suffix(b"."), false));
+        assert_eq!(host_pattern(b"10.1.2.3"), text(TextPattern::Exact(b"10.1.2.3"), false));
+        assert_eq!(host_pattern(b"localhost"), text(TextPattern::Exact(b"localhost"), true));
+        assert_eq!(host_pattern(b"a1"), text(TextPattern::Exact(b"a1"), true));
+        assert_eq!(host_pattern(b"10.*"), text(TextPattern::Glob(b"10.*"), true));
+        assert_eq!(host_pattern(b"@staff"), HostPattern::Netgroup(b"staff"));
+        assert_eq!(host_pattern(b"/etc/bad"), HostPattern::File(b"/etc/bad"));
+        assert_eq!(
+            (host_pattern(b"known"), host_pattern(b"Local")),
+            (HostPattern::Known, HostPattern::Local)
+        );
+        assert!(matches!(
+            host_pattern(b"2001:db8::7"),
+            HostPattern::Bare6 { length: None, head: b"2001", .. }
+        ));
+        assert!(matches!(
+            host_pattern(b"beef::/16"),
+            HostPattern::Bare6 { length: Some(16), head: b"beef", .. }
+        ));
+        for open in ["[", "[abc", "abc]"] {
+            assert_eq!(text_pattern(open.as_bytes()), TextPattern::Exact(open.as_bytes()));
+        }
+        assert_eq!(text_pattern(b"[10.1.2.3]"), TextPattern::Bracketed(None));
+        assert!(matches!(text_pattern(b"[::1]"), TextPattern::Bracketed(Some(_))));
+        assert_eq!(daemon_pattern(b"22").process, Process::Port(22));
+        assert_eq!(daemon_pattern(b"all").process, Process::Named(TextPattern::All));
+        assert!(daemon_pattern(b"sshd@10.").host.is_some());
+    }
+
+    #[test]
+    fn networks_in_brackets() {
+        let length = |text: &str| match host_pattern(text.as_bytes()) {
+            HostPattern::Net6 { length, doubt, .. } => Some((length, doubt)),
+            HostPattern::NoNet => None,
+            other => panic!("{text}: {other:?}"),
+        };
+        assert_eq!(length("[2001:db8::]/32"), Some((32, None)));
+        assert_eq!(length("[::]/0"), Some((0, None)));
+        assert_eq!(length("[::1]/128x"), Some((128, None)));
+        for zero in ["[::1]/", "[::1]/x", "[::1]/0x8"] {
+            assert_eq!(length(zero), Some((0, Some(Doubt::NoLength))), "{zero}");
+        }
+        for never in ["[::1]/129", "[::1]/-1", "[::1]/256", "[10.1.2.3]/8", "x/8"] {
+            assert_eq!(length(never), None, "{never}");
+        }
+    }
+
+    #[test]
+    fn a_scope_stands_behind_a_link_or_is_a_number() {
+        for good in ["fe80::1%eth0", "febf::1%x", "ff02::1%eth0", "ff12::1%x", "2001:db8::1%7", "fe80::1%+7"]
+        {
+            assert!(address6(good.as_bytes()).is_some(), "{good}");
+        }
+        for bad in ["fe80::1%", "2001:db8::1%eth0", "2001:db8::1%+7", "ff01::1%eth0", "2001:db8::1%", "%1"] {
+            assert!(address6(bad.as_bytes()).is_none(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_mapped_address_is_the_one_it_maps() {
+        assert_eq!(unmapped(b"::ffff:192.0.2.7"), b"192.0.2.7");
+        assert_eq!(unmapped(b"::FFFF:255.255.255.255"), b"255.255.255.255");
+        for other in ["192.0.2.7", "::1", "::ffff:1", "::ffff:x", "::ffff:1.2.3.256", "unknown", ""] {
+            assert_eq!(unmapped(other.as_bytes()), other.as_bytes());
+        }
+        assert_eq!(client4(b"::ffff:192.0.2.7"), Some(Ipv4Addr::new(192, 0, 2, 7)));
+        assert_eq!((client4(b"::1"), client4(b"unknown")), (None, None));
+    }
+
+    #[test]
+    fn numeric_addresses_are_those_that_inet_aton_takes() {
+        for yes in ["1", "0x10", "1.2", "10.1.2.3", "0300.0.0X2.7", "255.255.255.255", "::1", "fe80::1%lo"] {
+            assert!(is_numeric_address(yes.as_bytes()), "{yes}");
+        }
+        for no in ["", "x", "1.2.3.4.5", "1..2", "1.2.", "0x", "1.x", "h.example.com", "[::1]"] {
+            assert!(!is_numeric_address(no.as_bytes()), "{no}");
+        }
+    }
+
+    #[test]
+    fn settings_are_a_key_and_a_value() {
+        let read = |text: &'static [u8]| setting(text);
+        assert_eq!(read(b"a-b7 \t7\tx  # y # z"), Some(Ok((&b"a-b7"[..], &b"7\tx"[..]))));
+        assert_eq!(read(b"\tkey  v~ \r"), Some(Ok((&b"key"[..], &b"v~"[..]))));
+        for nothing in [&b""[..], b" \t", b"# a b", b"  # a"] {
+            assert_eq!(read(nothing), None);
+        }
+        assert_eq!(read(b"key"), Some(Err(&b""[..])));
+        assert_eq!(read(b"a_b c"), Some(Err(&b"_b c"[..])));
+        for byte in [0, 1, 0x1f, 0x7f] {
+            let text = [b'a', b' ', b'b', byte, b'c'];
+            assert_eq!(setting(&text), Some(Err(&text[2..])), "{byte}");
+        }
+    }
+
+    #[test]
     fn ident_replies() {
         assert_eq!(ident_reply(b"6193, 23 : USERID : UNIX :stjohns\r\n"), Some((6193, 23, &b"stjohns"[..])));
         assert_eq!(ident_reply(b"1,2:USERID:UNIX,US-ASCII: a;b c"), Some((1, 2, &b"a;b"[..])));
         assert_eq!(ident_reply(b"6195, 23 : ERROR : NO-USER"), None);
         assert_eq!(ident_reply(b"66000, 23 : USERID : UNIX : x"), None);
         assert_eq!(ident_reply(b"1, 2 : USERID : UNIX : "), None);
+        assert_eq!(ident_reply(b"\t1\x0b, 2:USERID:UNIX:\x0cj\tx"), Some((1, 2, &b"j"[..])));
+        let long = [b"1,2:USERID:UNIX:".to_vec(), vec![b'x'; 300]].concat();
+        assert_eq!(ident_reply(&long).map(|(_, _, user)| user.len()), Some(255));
         assert_eq!(ident_reply(&[b'1'; 5000]), None);
     }
 

@@ -366,7 +366,80 @@ fn unknown(no: NoSuch, user: &[u8], group: Option<&[u8]>) -> OptionFlaw {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::facts::Stated;
+    use crate::error::NameDoubt;
+    use crate::facts::{Fact, HostName, ListEnd, Membership, Side, Sought, Stated, UserName};
+
+    /// Has the users `ann` and `joe`, 1 and 2 with groups of the same numbers, and the group `staff`, 50.
+    struct Accounts;
+
+    impl Ask for Accounts {
+        fn name(&self, _: Side, _: &mut Vec<NameDoubt>) -> Fact<HostName> {
+            Fact::Unknown
+        }
+        fn user(&self, _: u32) -> Fact<UserName> {
+            Fact::Unknown
+        }
+        fn in_netgroup(&self, _: &[u8], _: &[u8]) -> Membership {
+            Membership::No
+        }
+        fn word_list(&self, _: &[u8], _: &dyn Sought, _: &mut dyn FnMut(&[u8]) -> bool) -> ListEnd {
+            ListEnd::Missing
+        }
+        fn identity(&self, user: Option<&[u8]>, group: Option<&[u8]>) -> Result<Identity, NoSuch> {
+            let uid = match user {
+                None => None,
+                Some(b"ann") => Some(1),
+                Some(b"joe") => Some(2),
+                Some(_) => return Err(NoSuch::User),
+            };
+            let gid = match group {
+                None => uid,
+                Some(b"staff") => Some(50),
+                Some(_) => return Err(NoSuch::Group),
+            };
+            let user = user.unwrap_or_default().to_vec();
+            Ok(Identity { user, uid, gid, groups: gid.into_iter().collect() })
+        }
+        fn interface_exists(&self, _: &[u8]) -> bool {
+            false
+        }
+    }
+
+    #[test]
+    fn an_identity_is_what_the_options_together_ask_for() {
+        let last = |options: &str| match steps(options.as_bytes(), &Accounts) {
+            Ok(mut steps) => match steps.pop().map(|step| step.deed) {
+                Some(Deed::Become(identity)) => Ok((identity.uid, identity.gid, identity.groups)),
+                other => panic!("{options}: {other:?}"),
+            },
+            Err((_, flaw)) => Err(flaw),
+        };
+        assert_eq!(last("user joe"), Ok((Some(2), Some(2), vec![2])));
+        assert_eq!(last("user joe."), Ok((Some(2), Some(2), vec![2])));
+        assert_eq!(last("user joe.staff"), Ok((Some(2), Some(50), vec![50])));
+        assert_eq!(last("group staff"), Ok((None, Some(50), vec![50])));
+        assert_eq!(last("group staff: user joe"), Ok((Some(2), Some(50), vec![2, 50])));
+        assert_eq!(last("user joe: group staff"), Ok((Some(2), Some(50), vec![50])));
+        assert_eq!(last("user ann.staff: user joe"), Ok((Some(2), Some(2), vec![2])));
+        assert_eq!(last("user joe.wheel"), Err(OptionFlaw::UnknownGroup(b"wheel".to_vec())));
+        assert_eq!(last("user eve.staff"), Err(OptionFlaw::UnknownUser(b"eve".to_vec())));
+    }
+
+    #[test]
+    fn priorities_are_shown_as_they_are_written() {
+        let shown = |facility, level| Priority { facility, level }.to_string();
+        assert_eq!((shown(Some(2), 6), shown(None, 0)), ("mail.info".to_owned(), "emerg".to_owned()));
+    }
+
+    #[test]
+    fn keywords_end_where_a_word_ends() {
+        for yes in ["deny", " Deny", "allow:x", "nice=3", "user\tx", "twist /x"] {
+            assert!(starts_with_keyword(yes.as_bytes()), "{yes}");
+        }
+        for no in ["", " ", "denyx", "deny-x", "x deny", ":deny", "1"] {
+            assert!(!starts_with_keyword(no.as_bytes()), "{no}");
+        }
+    }
 
     fn typed(options: &str) -> Result<Vec<Deed>, OptionFlaw> {
         let steps = steps(options.as_bytes(), &Stated).map_err(|(_, flaw)| flaw)?;
@@ -385,6 +458,7 @@ mod tests {
         );
         assert_eq!(typed("rfc931: nice:deny"), Ok(vec![Deed::Rfc931(None), Deed::Nice(10), Deed::Deny]));
         assert_eq!(typed("umask 40000000022"), Ok(vec![Deed::Umask(0o22)]), "cut as scanf(3) cuts it");
+        assert_eq!(typed("rfc931 5:nice -3"), Ok(vec![Deed::Rfc931(Some(5)), Deed::Nice(-3)]));
         assert_eq!(typed("=allow"), Err(OptionFlaw::MissingName));
         assert_eq!(typed("deny: nice"), Err(OptionFlaw::NotAtEnd(b"deny".to_vec())));
         assert_eq!(typed(""), Err(OptionFlaw::MissingName));
@@ -398,6 +472,7 @@ mod tests {
             "umask 1000",
             "linger -1",
             "rfc931 0",
+            "rfc931 -1",
             "severity none",
             "setenv A=B c",
         ] {

@@ -252,7 +252,7 @@ impl Image {
         let stamp = match source.stamp {
             None => return still_counts(source).then_some(ListEnd::Missing),
             // To read it costs less than to look for what to read of it.
-            Some([_, _, ..SMALL, _, _]) if self.keeps == 0 => return None,
+            Some([_, _, size, _, _]) if size < SMALL && self.keeps == 0 => return None,
             Some(stamp) if still_counts(source) => stamp,
             Some(_) => return None,
         };

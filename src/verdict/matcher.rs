@@ -356,34 +356,272 @@ pub fn walk(list: List<'_>, matches: impl Fn(&[u8]) -> Answer) -> Answer {
 
 /// `*` is any run, `?` any one byte, both ends anchored, ASCII case ignored. Time is at most the
 /// product of the two lengths, and a text has at most 127 bytes.
-fn glob_matches(glob: &[u8], text: &[u8]) -> bool {
-    let (mut g, mut t) = (0, 0);
-    let mut star: Option<(usize, usize)> = None;
-    while let Some(byte) = text.get(t) {
-        match glob.get(g) {
-            Some(b'*') => {
-                star = Some((g + 1, t));
-                g += 1;
+fn glob_matches(mut glob: &[u8], mut text: &[u8]) -> bool {
+    // What is behind the last star, and the text that the star is tried on.
+    let mut star: Option<(&[u8], &[u8])> = None;
+    while let Some((byte, behind)) = text.split_first() {
+        match glob.split_first() {
+            Some((b'*', left)) => {
+                star = Some((left, text));
+                glob = left;
             }
-            Some(&p) if p == b'?' || p.eq_ignore_ascii_case(byte) => {
-                g += 1;
-                t += 1;
+            Some((&p, left)) if p == b'?' || p.eq_ignore_ascii_case(byte) => (glob, text) = (left, behind),
+            _ => {
+                let Some((left, from)) = star else { return false };
+                // The star takes one byte more.
+                (glob, text) = (left, from.get(1..).unwrap_or_default());
+                star = Some((glob, text));
             }
-            _ => match star {
-                Some((behind, from)) => {
-                    star = Some((behind, from + 1));
-                    (g, t) = (behind, from + 1);
-                }
-                None => return false,
-            },
         }
     }
-    glob.get(g..).is_none_or(|left| left.iter().all(|&byte| byte == b'*'))
+    glob.iter().all(|&byte| byte == b'*')
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::NameDoubt;
+    use crate::facts::{
+        Ask, DaemonName, Endpoint, HostName, Identity, NoSuch, Transport, UserName, stated_name, stated_user,
+    };
+    use std::path::Path;
+    use std::sync::Arc;
+
+    /// Knows one name and one user, has a doubt about each name, the interface `lo`, a netgroup without
+    /// end, and pattern files that are what they are called: `/deep/3` leads to two others, `/wide/3` to
+    /// three, `/self` to itself, `/bad/...` cannot be read; the others have their names' words in them.
+    struct World {
+        name: &'static str,
+        user: &'static str,
+        shown: Cell<usize>,
+    }
+
+    impl Ask for World {
+        fn name(&self, _: Side, doubts: &mut Vec<NameDoubt>) -> Fact<HostName> {
+            doubts.push(NameDoubt::Numeric { name: b"1.2.3.4".to_vec() });
+            stated_name(Some(self.name.as_bytes()))
+        }
+        fn user(&self, _: u32) -> Fact<UserName> {
+            stated_user(self.user.as_bytes())
+        }
+        fn in_netgroup(&self, group: &[u8], host: &[u8]) -> Membership {
+            match group {
+                b"slow" => Membership::TooSlow(7),
+                _ if host == b"h.example.com" => Membership::Yes,
+                _ => Membership::No,
+            }
+        }
+        fn word_list(&self, path: &[u8], _: &dyn Sought, visit: &mut dyn FnMut(&[u8]) -> bool) -> ListEnd {
+            let path = std::str::from_utf8(path).expect("ASCII");
+            let number = |behind: &str| behind.parse::<usize>().expect("a number");
+            let words: Vec<String> = match path.split_at(path.rfind('/').expect("a slash") + 1) {
+                ("/deep/", "1") => Vec::new(),
+                ("/deep/", left) => vec![format!("/deep/{}", number(left) - 1)],
+                ("/wide/", count) => (0..number(count)).map(|n| format!("/leaf/{n}")).collect(),
+                ("/bad/", _) => return ListEnd::Trouble("it is bad".to_owned()),
+                ("/leaf/", _) => Vec::new(),
+                (_, "self") => vec!["/self".to_owned()],
+                (_, words) => words.split('+').map(|word| word.replace('|', "/")).collect(),
+            };
+            for word in words {
+                self.shown.set(self.shown.get() + 1);
+                if !visit(word.as_bytes()) {
+                    break;
+                }
+            }
+            ListEnd::Read
+        }
+        fn identity(&self, _: Option<&[u8]>, _: Option<&[u8]>) -> Result<Identity, NoSuch> {
+            Err(NoSuch::User)
+        }
+        fn interface_exists(&self, name: &[u8]) -> bool {
+            name == b"lo"
+        }
+    }
+
+    fn world(name: &'static str) -> World {
+        World { name, user: "joe", shown: Cell::new(0) }
+    }
+
+    fn request<'a>(address: &str, world: &'a World) -> Request<'a> {
+        let client = Endpoint::new(Fact::Known(address.as_bytes().to_vec()), None);
+        let server = Endpoint::new(Fact::Known(b"192.0.2.1".to_vec()), Some(21));
+        Request::new(DaemonName::stated(b"d"), 1, Transport::Stream, (client, server), world)
+    }
+
+    fn clients(list: &str, address: &str, name: &'static str) -> Answer {
+        let world = world(name);
+        Matcher::new(&request(address, &world)).clients(List(list.as_bytes()))
+    }
+
+    #[test]
+    fn patterns_match_whom_they_mean() {
+        let yes = [
+            ("ALL", "unknown", "unknown"),
+            ("KNOWN", "192.0.2.7", "h.example.com"),
+            ("LOCAL", "192.0.2.7", "h"),
+            (".example.com", "192.0.2.7", "H.Example.com"),
+            ("h.example.com", "192.0.2.7", "H.example.COM"),
+            ("10.", "10.1.2.3", "h"),
+            ("10.1.2.3", "::ffff:10.1.2.3", "h"),
+            ("10.0.0.0/8", "10.9.9.9", "h"),
+            ("10.0.0.1/255.0.0.255", "10.9.9.1", "h"),
+            ("[2001:db8::7]", "2001:db8:0::7", "h"),
+            ("[fe80::1%lo]", "fe80::1", "h"),
+            ("[fe80::1%7]", "fe80::1", "h"),
+            ("[fe80::1]", "fe80::1%lo", "h"),
+            ("[2001:db8::]/32", "2001:db8:1::7", "h"),
+            ("[fe80::%lo]/10", "fe80::1", "h"),
+            ("::ffff:192.0.2.7", "192.0.2.7", "h"),
+            ("::ffff:192.0.2.7", "::ffff:192.0.2.7", "h"),
+            ("0:0:0:0:0:0:0:1", "::1", "h"),
+            ("2001:db8::/32", "2001:db8::7", "h"),
+            ("beef::1", "beef::1", "beef"),
+            ("joe@ALL", "192.0.2.7", "h"),
+            ("KNOWN@ALL", "192.0.2.7", "h"),
+            ("@any", "192.0.2.7", "h.example.com"),
+            ("/w/10.+192.0.2.7", "192.0.2.7", "h"),
+            ("/w/2001:db8::7", "2001:db8::7", "h"),
+        ];
+        let no = [
+            ("KNOWN", "unknown", "h.example.com"),
+            ("KNOWN", "192.0.2.7", "unknown"),
+            ("LOCAL", "192.0.2.7", "h.example.com"),
+            ("LOCAL", "192.0.2.7", "unknown"),
+            (".example.com", "192.0.2.7", "example.com"),
+            (".example.com", "192.0.2.7", ".example.com"),
+            (".example.com", "192.0.2.7", "h.example.org"),
+            ("10.", "192.0.2.7", "10.1.2.3"),
+            ("10.1.2.3", "10.1.2.30", "h"),
+            ("10.0.0.0/8", "192.0.2.7", "h"),
+            ("10.0.0.0/8", "2001:db8::7", "h"),
+            ("[2001:db8::7]", "2001:db8::8", "h"),
+            ("[2001:db8::7]", "192.0.2.7", "h"),
+            ("[fe80::1%nosuch]", "fe80::1", "h"),
+            ("[fe80::1]", "fe80::1%nosuch", "h"),
+            ("[2001:db8::]/32", "2001:db9::7", "h"),
+            ("[::]/0", "192.0.2.7", "h"),
+            ("[fe80::%nosuch]/10", "fe80::1", "h"),
+            ("::ffff:192.0.2.7", "192.0.2.8", "h"),
+            ("2001:db8::7", "::1", "2001"),
+            ("beef::1", "::1", "h"),
+            ("ann@ALL", "192.0.2.7", "h"),
+            ("UNKNOWN@ALL", "192.0.2.7", "h"),
+            ("@any", "192.0.2.7", "h"),
+            ("/w/10.+192.0.2.8", "192.0.2.7", "h"),
+            ("/w/2001:db8::7", "2001:db8::8", "h"),
+        ];
+        let two_ways = [
+            ("10.1.2.3/8", "10.9.9.9", "h"),
+            ("beef::1", "::1", "BEEF"),
+            ("@slow", "192.0.2.7", "h"),
+            ("/bad/file", "192.0.2.7", "h"),
+            ("/self", "192.0.2.7", "h"),
+            ("/w/2001:db8:0:0::7", "2001:db8::7", "h"),
+            ("/w/2001:db8::|32", "2001:db8::7", "h"),
+        ];
+        let all = [(Answer::Yes, &yes[..]), (Answer::No, &no[..]), (Answer::TwoWays, &two_ways[..])];
+        for (expected, cases) in all {
+            for &(list, address, name) in cases {
+                assert_eq!(clients(list, address, name), expected, "{list} {address} {name}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_service_is_its_name_or_its_port() {
+        let world = world("h");
+        let request = request("192.0.2.7", &world);
+        let answer = |list: &str| Matcher::new(&request).daemons(List(list.as_bytes()));
+        for list in ["d", "ALL", "21", "D", "KNOWN", "d@192.0.2.1", "21@192.0.2.0/24"] {
+            assert_eq!(answer(list), Answer::Yes, "{list}");
+        }
+        for list in ["x", "22", "d@192.0.2.7", "x@192.0.2.1", "ALL EXCEPT 21"] {
+            assert_eq!(answer(list), Answer::No, "{list}");
+        }
+    }
+
+    #[test]
+    fn nobody_is_no_known_user() {
+        let world = World { user: "unknown", ..world("h") };
+        let request = request("192.0.2.7", &world);
+        let answer = |list: &str| Matcher::new(&request).clients(List(list.as_bytes()));
+        assert_eq!((answer("KNOWN@ALL"), answer("unknown@ALL")), (Answer::No, Answer::Yes));
+    }
+
+    #[test]
+    fn numbers_ask_for_no_name() {
+        let world = world("10.1.2.3");
+        let request = request("192.0.2.7", &world);
+        let matcher = Matcher::new(&request);
+        assert_eq!(matcher.clients(List(b"10. 10.1.2.3 10.0.0.0/8 [::]/0 2001:db8::7")), Answer::No);
+        assert_eq!((request.name_if_asked(Side::Client), matcher.head_matched.get()), (None, false));
+    }
+
+    #[test]
+    fn an_end_tells_what_is_known_of_it() {
+        let world = world("h");
+        let request = request("192.0.2.7", &world);
+        let end = |side| End { request: &request, side };
+        assert_eq!(
+            (end(Side::Client).address(), end(Side::Server).address()),
+            (&b"192.0.2.7"[..], &b"192.0.2.1"[..])
+        );
+        assert_eq!(end(Side::Client).name(), None);
+        let _ = request.name(Side::Client);
+        assert_eq!((end(Side::Client).name(), end(Side::Server).name()), (Some(&b"h"[..]), None));
+        assert!(end(Side::Client).may_serve(b"x d") && !end(Side::Client).may_serve(b"x"));
+    }
+
+    #[test]
+    fn pattern_files_have_their_limits() {
+        for (list, expected) in [
+            (format!("/deep/{DEPTH_MAX}"), Answer::No),
+            (format!("/deep/{}", DEPTH_MAX + 1), Answer::TwoWays),
+            (format!("/wide/{}", FILES_MAX - 1), Answer::No),
+            (format!("/wide/{FILES_MAX}"), Answer::TwoWays),
+            // What is closed may be opened again.
+            ("/leaf/1 /deep/8 /deep/8 /leaf/1".to_owned(), Answer::No),
+        ] {
+            assert_eq!(clients(&list, "192.0.2.7", "h"), expected, "{list}");
+        }
+        let world = world("h");
+        assert_eq!(Matcher::new(&request("10.1.2.3", &world)).clients(List(b"/w/x+10.+y+z")), Answer::Yes);
+        assert_eq!(world.shown.get(), 2, "nothing is read behind the word that is sure");
+    }
+
+    /// What a matcher reports, with the weight of each.
+    fn reported(list: &str, asked_before: bool) -> Vec<(Weight, What)> {
+        let world = world("h.example.com");
+        let request = request("192.0.2.7", &world);
+        if asked_before {
+            let _ = request.name(Side::Client);
+        }
+        let matcher = Matcher::new(&request);
+        let _ = matcher.clients(List(list.as_bytes()));
+        let file: Arc<Path> = Arc::from(Path::new("f"));
+        let line = Line { text: b"", file: &file, number: 1, joins: &[] };
+        let mut remarks = Vec::new();
+        matcher.report(&line, &mut remarks);
+        remarks.into_iter().map(|problem| (problem.weight, problem.what)).collect()
+    }
+
+    #[test]
+    fn what_is_noticed_is_reported() {
+        let bad = |file: &str| {
+            let (file, reason) = (file.as_bytes().to_vec(), "it is bad".to_owned());
+            (Weight::Error, What::PatternFile { file, reason })
+        };
+        let slow = (Weight::Error, What::Netgroup { group: b"slow".to_vec(), spent_ms: 7 });
+        let name = (Weight::Warning, What::Name(NameDoubt::Numeric { name: b"1.2.3.4".to_vec() }));
+        assert_eq!(reported("10.", false), []);
+        assert_eq!(reported(".example.org", false), std::slice::from_ref(&name));
+        assert_eq!(reported(".example.org", true), [], "it came up for somebody else");
+        assert_eq!(reported("/bad/1 /bad/2 /bad/1", false), [bad("/bad/1"), bad("/bad/2")]);
+        assert_eq!(reported("@slow /bad/1", false), [slow, bad("/bad/1"), name]);
+        let many: String = (0..25).map(|n| format!("/bad/{n} ")).collect();
+        assert_eq!(reported(&many, false).len(), NOTICED_MAX);
+    }
 
     #[test]
     fn globs() {
@@ -395,8 +633,22 @@ mod tests {
             ("*b*", "abc"),
             ("a**", "a"),
             ("*.3.4", "1.2.3.4"),
+            ("*a*b", "xaab"),
+            ("?*?", "ab"),
+            ("A*Z", "aZ"),
+            ("**", ""),
+            ("a*b", "a*b"),
         ];
-        let no = [("?", ""), ("a", "ab"), ("*d", "abc"), ("a?", "a"), ("", "a"), ("[ab]*", "a")];
+        let no = [
+            ("?", ""),
+            ("a", "ab"),
+            ("*d", "abc"),
+            ("a?", "a"),
+            ("", "a"),
+            ("[ab]*", "a"),
+            ("?*?", "a"),
+            ("*ab", "aba"),
+        ];
         for (glob, text) in yes {
             assert!(glob_matches(glob.as_bytes(), text.as_bytes()), "{glob} {text}");
         }
@@ -413,6 +665,11 @@ mod tests {
         assert_eq!(TwoWays.and(|| No), No);
         assert_eq!(No.and(|| panic!("not asked")), No);
         assert_eq!((TwoWays.or(Yes), TwoWays.or(No), !TwoWays), (Yes, TwoWays, TwoWays));
+        assert_eq!((Yes.or(No), No.or(Yes), No.or(No), No.or(TwoWays)), (Yes, Yes, No, TwoWays));
+        assert_eq!(
+            (Yes.and(|| Yes), Yes.and(|| No), TwoWays.and(|| Yes), !Yes, !No),
+            (Yes, No, TwoWays, No, Yes)
+        );
     }
 
     #[test]
@@ -425,6 +682,12 @@ mod tests {
         assert_eq!(walked("EXCEPT b", "b"), Answer::No);
         assert_eq!(walked("a except", "a"), Answer::Yes);
         assert_eq!(walked("a EXCEPT EXCEPT a", "a"), Answer::Yes);
+        let sure = |list: &str| {
+            walk(List(list.as_bytes()), |word| (word == b"a" || word != b"b" && panic!()).into())
+        };
+        assert_eq!(sure("b a never never"), Answer::Yes);
+        assert_eq!(sure("b EXCEPT never"), Answer::No);
+        assert_eq!(sure("a EXCEPT b EXCEPT never"), Answer::Yes);
         assert_eq!(walked(&"a EXCEPT ".repeat(99_999), "a"), Answer::Yes, "no recursion");
     }
 }
