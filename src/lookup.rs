@@ -178,6 +178,18 @@ fn is_same(one: SocketAddr, other: SocketAddr) -> bool {
     }
 }
 
+/// The user that an ident reply names, if it is the reply to the question about these two ports.
+pub fn user_in(reply: &[u8], (remote, local): (u16, u16)) -> Fact<UserName> {
+    match grammar::ident_reply(reply) {
+        Some((first, second, user))
+            if (first, second) == (remote, local) && !user.eq_ignore_ascii_case(b"unknown") =>
+        {
+            Fact::Known(UserName::stated(user))
+        }
+        _ => Fact::Unknown,
+    }
+}
+
 fn millis(begun: Instant) -> u64 {
     u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX)
 }
@@ -198,15 +210,7 @@ impl<W: Way> Ask for Live<'_, W> {
         let (Some(client), Some(server)) = (self.client, self.server) else { return Fact::Unknown };
         let deadline = Instant::now() + Duration::from_secs(seconds.into());
         let reply = socket::ident(client, server, deadline);
-        match reply.as_deref().and_then(grammar::ident_reply) {
-            Some((remote, local, user))
-                if (remote, local) == (client.port(), server.port())
-                    && !user.eq_ignore_ascii_case(b"unknown") =>
-            {
-                Fact::Known(UserName::stated(user))
-            }
-            _ => Fact::Unknown,
-        }
+        reply.map_or(Fact::Unknown, |reply| user_in(&reply, (client.port(), server.port())))
     }
 
     fn in_netgroup(&self, group: &[u8], host: &[u8]) -> Membership {

@@ -11,7 +11,6 @@ use std::sync::Arc;
 use wrap::facts::{DaemonName, Endpoint, Fact, Request, Stated, Transport, stated_name};
 use wrap::rules::keys::{self, Kinds, Reach};
 use wrap::rules::{Entry, Item, Line, List, Parsed, Table, grammar, options};
-use wrap::settings;
 use wrap::verdict::{Because, Tables, decide};
 
 fn items(list: List<'_>) -> Vec<Item<'_>> {
@@ -102,5 +101,4 @@ fuzz_target!(|input: &[u8]| {
         let _ = (grammar::ident_reply(word), grammar::is_numeric_address(word));
         let _ = keys::of_word(word, |_| {});
     }
-    let _ = settings::parse(input, &Arc::from(Path::new("tcpd.conf")));
 });

@@ -64,18 +64,21 @@ impl Gate {
 
     /// The answer for a connection that was accepted.
     pub fn answer(&mut self, connection: BorrowedFd<'_>) -> Option<Answer> {
-        let kept = self.kept.as_mut()?;
+        self.kept.as_ref()?;
         let ends = socket::ends(connection).ok()?;
         let is_plain = matches!((&ends.client, &ends.server), (End::Inet(..), End::Inet(..)))
             && transport(&ends) == Transport::Stream
             && socket::ip_options(connection).is_empty();
+        if is_plain { self.answer_between(&ends) } else { None }
+    }
+
+    /// The answer for a plain connection between two addresses.
+    pub fn answer_between(&mut self, ends: &Ends) -> Option<Answer> {
         let (daemon, tells) = (&self.daemon, self.tells);
-        let answer = is_plain.then(|| {
-            kept.search(|image, allow, deny, bounds| {
-                let mut tables = Tables::new(allow, deny, false);
-                by_numbers(daemon, &ends, &mut tables, &Numbers { image, bounds }, tells)
-            })
-        })??;
+        let answer = self.kept.as_mut()?.search(|image, allow, deny, bounds| {
+            let mut tables = Tables::new(allow, deny, false);
+            by_numbers(daemon, ends, &mut tables, &Numbers { image, bounds }, tells)
+        })?;
         (self.refuses || matches!(answer, Answer::Served(_))).then_some(answer)
     }
 }

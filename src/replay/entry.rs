@@ -141,7 +141,8 @@ impl<'j> Text<'j> {
         }
         loop {
             let outer = path.len();
-            if outer > 0 {
+            // An object may have an empty name, and is an object in an object all the same.
+            if depth > 0 {
                 path.push(b'.');
             }
             self.skip_blanks();
@@ -186,20 +187,14 @@ impl<'j> Text<'j> {
         if self.peek()? == b']' {
             return self.take(b']');
         }
-        if self.peek()?.is_ascii_digit() {
-            let mut bytes = Vec::new();
-            loop {
-                bytes.extend(number::<u8>(self.bare()?));
-                match self.peek()? {
-                    b',' => self.take(b',')?,
-                    _ => break,
-                }
-            }
+        let start = self.left;
+        if let Some(bytes) = self.bytes() {
             if let Some(value) = fields.place(path) {
                 value.extend_from_slice(&bytes);
             }
-            return self.take(b']');
+            return Some(());
         }
+        self.left = start;
         // No field has such a name.
         let mut nobody = b"[]".to_vec();
         self.value(path, depth + 1, fields)?;
@@ -208,6 +203,18 @@ impl<'j> Text<'j> {
             self.value(&mut nobody, depth + 1, fields)?;
         }
         self.take(b']')
+    }
+
+    /// The rest of an array of nothing but bytes.
+    fn bytes(&mut self) -> Option<Vec<u8>> {
+        let mut bytes = Vec::new();
+        loop {
+            bytes.push(number(self.bare()?)?);
+            match self.peek()? {
+                b',' => self.take(b',')?,
+                _ => return self.take(b']').map(|()| bytes),
+            }
+        }
     }
 
     /// What stands between two quotes, escapes and all.
@@ -312,6 +319,11 @@ mod tests {
         let escaped = r#"{"MESSAGE":"\u0041\u00e9\ud83d\ude00\ud83d \"\\\/\n"}"#;
         assert_eq!(message(escaped), Some(Some("A\u{e9}\u{1f600}\u{fffd} \"\\/\n".as_bytes().to_vec())));
         assert_eq!(message(r#"{"MESSAGE":null}"#), Some(None));
+        for mixed in [r#"[1,"x"]"#, r#"[1,{"MESSAGE":"y"}]"#, "[1,[2]]", "[256,1]", "[1.5,2]"] {
+            let line = format!("{{\"id\":{mixed},\"MESSAGE\":\"a\"}}");
+            assert_eq!(message(&line), Some(Some(b"a".to_vec())), "an array of anything: {line}");
+        }
+        assert_eq!(message(r#"{"":{"MESSAGE":"a"}}"#), Some(None), "an object without a name");
         let nested = "[".repeat(99);
         for wrong in [
             "{",

@@ -329,7 +329,7 @@ pub fn connect_until(to: SocketAddr, from: Option<SocketAddr>, deadline: Instant
 }
 
 /// Longest answer of an ident server that is read, bytes (RFC 1413 7: 1000 characters).
-const IDENT_REPLY_MAX: usize = 1024;
+pub const IDENT_REPLY_MAX: usize = 1024;
 const IDENT_PORT: u16 = 113;
 
 /// Asks the ident server at `client` about the connection, from the address that the client called
@@ -342,6 +342,11 @@ pub fn ident(client: SocketAddr, server: SocketAddr, deadline: Instant) -> Optio
     let connection = connect_until(at(client, IDENT_PORT), Some(at(server, 0)), deadline).ok()?;
     let question = format!("{},{}\r\n", client.port(), server.port());
     write_until(connection.as_fd(), question.as_bytes(), deadline).ok()?;
+    ident_line(connection.as_fd(), deadline)
+}
+
+/// The line that an ident server sends on a connection that does not block, without its end.
+pub fn ident_line(connection: BorrowedFd<'_>, deadline: Instant) -> Option<Vec<u8>> {
     let mut reply = Vec::new();
     loop {
         let mut part = [0; IDENT_REPLY_MAX];
@@ -349,10 +354,12 @@ pub fn ident(client: SocketAddr, server: SocketAddr, deadline: Instant) -> Optio
             Ok(0) => return None,
             Ok(length) => reply.extend_from_slice(part.get(..length)?),
             Err(Errno::EINTR) => {}
-            Err(Errno::EAGAIN) if ready(connection.as_fd(), PollFlags::POLLIN, deadline) => {}
+            Err(Errno::EAGAIN) if ready(connection, PollFlags::POLLIN, deadline) => {}
             Err(_) => return None,
         }
-        if let Some(end) = reply.iter().position(|&byte| byte == b'\n') {
+        // A line that is too long is none, however its pieces come in.
+        let end = reply.iter().take(IDENT_REPLY_MAX + 1).position(|&byte| byte == b'\n');
+        if let Some(end) = end {
             reply.truncate(end);
             return Some(reply);
         }
@@ -469,6 +476,27 @@ mod tests {
             other => panic!("{other:?}"),
         }
         assert!(!ends.datagram && ip_options(server.as_fd()).is_empty());
+    }
+
+    #[test]
+    fn an_ident_line_is_too_long_in_one_piece_or_in_many() {
+        use std::io::Write;
+        for (length, is_read) in [(3, true), (IDENT_REPLY_MAX, true), (IDENT_REPLY_MAX + 1, false)] {
+            for piece in [1, 700, 4096] {
+                let (mut server, client) = std::os::unix::net::UnixStream::pair().expect("two sockets");
+                client.set_nonblocking(true).expect("does not block");
+                let line = vec![b'u'; length];
+                let reader = std::thread::spawn(move || {
+                    ident_line(client.as_fd(), Instant::now() + std::time::Duration::from_secs(10))
+                });
+                for piece in [line.as_slice(), b"\nmore"].concat().chunks(piece) {
+                    // Whoever has read too much hangs up.
+                    let _ = server.write_all(piece);
+                }
+                let read = reader.join().expect("reads");
+                assert_eq!(read, is_read.then_some(line), "{length} bytes in pieces of {piece}");
+            }
+        }
     }
 
     #[test]
