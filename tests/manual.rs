@@ -435,33 +435,6 @@ fn text_without_comments(path: &str) -> String {
     text(path).lines().filter(|line| !line.starts_with('#')).map(|line| format!("{line}\n")).collect()
 }
 
-/// The units as they would stand on a machine that has the program.
-#[test]
-fn systemd_finds_nothing_to_complain_about() {
-    let place = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("units-{}", std::process::id()));
-    std::fs::create_dir_all(&place).expect("a directory");
-    let units = ["tcpd-compile.path", "tcpd-compile.service"].map(|name| {
-        let unit = text(&format!("etc/{name}"));
-        assert!(!name.ends_with(".service") || unit.contains("\nExecStart=/usr/sbin/tcpdcompile "), "{name}");
-        let unit = unit.replace("=/usr/sbin/tcpdcompile", &format!("={}", env!("CARGO_BIN_EXE_tcpdcompile")));
-        std::fs::write(place.join(name), unit).expect("writes");
-        place.join(name)
-    });
-    let said = Command::new("systemd-analyze").args(["verify", "--man=no"]).args(units).output();
-    std::fs::remove_dir_all(&place).expect("the directory");
-    match said {
-        Ok(said) => {
-            let complaints = String::from_utf8_lossy(&said.stderr);
-            assert!(said.status.success() && complaints.is_empty(), "{complaints}");
-        }
-        Err(error) => {
-            assert!(!must_be_whole(), "systemd-analyze: {error}");
-            let line = format!("SKIPPED: etc/tcpd-compile.* are not checked, systemd-analyze: {error}\n");
-            std::io::stderr().write_all(line.as_bytes()).expect("standard error");
-        }
-    }
-}
-
 /// What the example tables say about a call of the time-of-day service at an address of this machine.
 fn verdict_at(server: [u8; 4]) -> Decision {
     let (client, server) =
