@@ -81,7 +81,7 @@ fn every_page_that_a_unit_names_is_there() {
     let page = Regex::new(r"^man:([a-z_.-]+)\(([0-9])\)$").expect("a pattern");
     let mut pages = 0;
     for name in all().keys() {
-        for (_, list) in settings(&unit(name)).into_iter().filter(|(key, _)| *key == "Documentation") {
+        for (_, list) in settings(unit(name)).into_iter().filter(|(key, _)| *key == "Documentation") {
             for word in list.split_whitespace() {
                 let found = page.captures(word).unwrap_or_else(|| panic!("{name}: {word}"));
                 let path = root().join("man").join(format!("{}.{}", &found[1], &found[2]));

@@ -8,6 +8,8 @@ use std::os::unix::fs::{PermissionsExt, chown};
 use std::process::Command;
 use std::time::Duration;
 
+use serde_json::{Value, json};
+
 use crate::files::unit;
 use crate::lab::launch::{connect_from, run};
 use crate::lab::{self, SCRATCH};
@@ -42,6 +44,7 @@ fn commented(name: &str, begins: &str) -> String {
 /// The commands of tcpd@.socket, one after the other.
 #[test]
 fn a_port_is_guarded_in_three_commands() {
+    let checker = fs::read(env!("CARGO_BIN_EXE_tcpdchk")).unwrap();
     let Some((lab, manager)) = Manager::open() else { return };
     lab::install("/usr/sbin/in.fingerd", lab::probe(), 0o755);
     lab.rules("in.fingerd: 127.0.0.2, [::1]\n", "ALL: ALL\n");
@@ -59,6 +62,16 @@ fn a_port_is_guarded_in_three_commands() {
     manager.expect_journal("tcpd", 6, "listening on [::]:79");
     manager.expect_journal("in.fingerd", 6, "connect from ::ffff:127.0.0.2 (::ffff:127.0.0.2)");
     manager.expect_journal("in.fingerd", 4, "refused connect from ::ffff:127.0.0.3 (::ffff:127.0.0.3)");
+    // The last of the commands finds it.
+    let check = commented("tcpd@.socket", "systemctl enable ");
+    let check = check.lines().nth(1).unwrap().strip_prefix("tcpdchk ").unwrap();
+    lab::install("/usr/sbin/tcpdchk", &checker, 0o755);
+    let (_, found, _) = run(Command::new("/usr/sbin/tcpdchk").args([check, "--format", "json"]));
+    let found: Value = serde_json::from_str(&found).unwrap();
+    let service = found["services"].as_array().unwrap().iter().find(|one| one["daemon"] == "in.fingerd");
+    let way = &service.unwrap()["ways"][0];
+    assert_eq!((&way["sockets"][0], &way["notes"]), (&"tcpd@79.socket".into(), &json!([])), "{way:#}");
+
     let report = lab.saw().unwrap();
     // The user of the drop-in, whom systemd gives no way to become another.
     assert!(report.contains("\nids uid=1 euid=1 "), "{report}");
