@@ -118,7 +118,7 @@ fn what_the_cage_of_a_port_holds_and_what_it_lets_through() {
     let trial = "#!/bin/sh\n\
         touch /usr/sbin/x 2>/dev/null && echo usr\n\
         touch /boot/x 2>/dev/null && echo boot\n\
-        (echo 1 > /proc/sys/kernel/panic) 2>/dev/null && echo sysctl\n\
+        (echo 64 > /proc/sys/net/ipv4/ip_default_ttl) 2>/dev/null && echo sysctl\n\
         mkdir /sys/fs/cgroup/x 2>/dev/null && echo cgroup\n\
         mount -t tmpfs t /mnt 2>/dev/null && echo mount\n\
         unshare --net true 2>/dev/null && echo namespace\n\

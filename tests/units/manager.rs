@@ -74,10 +74,17 @@ impl Manager {
         }
 
         let group = Group::new();
+        // Of the kernel's settings those of the network are the lab's own; all others are the machine's,
+        // and systemd would raise some.
         let script = format!(
-            "mount -t proc proc /proc && mount -t cgroup2 cgroup2 /sys/fs/cgroup && exec env -i \
-             PATH=/usr/sbin:/usr/bin:/sbin:/bin SYSTEMD_UNIT_PATH=/etc/systemd/system:/run/systemd/system:{SCRATCH}/units \
-             container=lab {SYSTEM}/systemd --system --unit=lab.target --show-status=no"
+            "mount -t proc proc /proc && mount -t cgroup2 cgroup2 /sys/fs/cgroup &&
+             for settings in /proc/sys/*; do
+                 [ $settings = /proc/sys/net ] ||
+                 {{ mount --bind $settings $settings && mount -o remount,ro,bind $settings; }} || exit 1
+             done
+             exec env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin container=lab \
+                 SYSTEMD_UNIT_PATH=/etc/systemd/system:/run/systemd/system:{SCRATCH}/units \
+                 {SYSTEM}/systemd --system --unit=lab.target --show-status=no"
         );
         let enter = format!("echo $$ > {}/cgroup.procs && exec \"$@\"", group.0.display());
         let mut command = Command::new("/bin/sh");
