@@ -1,0 +1,185 @@
+//! Do xinetd and tcpserver decide as tcpd-migration(7) says? The files of theirs in the page are given to
+//! them, and the clients of the tests below each file call: the verdicts must be those of our rules, which
+//! `tests/migration.rs` tries. All addresses of the examples are this lab's own.
+//!
+//! xinetd cannot be installed beside openbsd-inetd; without an installed one its package is downloaded and
+//! unpacked, once for each target directory.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use crate::blocks::{Block, blocks, client_of};
+use crate::lab::launch::{connect_from, read_to_the_end, run};
+use crate::lab::{self, Lab, Running, SCRATCH};
+
+const PORT: u16 = 7900;
+
+/// Every address of the examples can be bound to: whatever is routed to the local host is its own.
+fn own_all_addresses() {
+    lab::need("/usr/sbin/ip", "iproute2");
+    for network in ["10.0.0.0/8", "172.0.0.0/8", "192.0.0.0/8"] {
+        let mut ip = Command::new("/usr/sbin/ip");
+        let (status, _, error) = run(ip.args(["route", "add", "local", network, "dev", "lo"]));
+        assert_eq!(status, 0, "{network}: {error}");
+    }
+}
+
+fn is_served(client: &str) -> bool {
+    let to = SocketAddr::from(([127, 0, 0, 1], PORT));
+    let connection = connect_from(client.parse().expect("an address"), to).expect("somebody listens");
+    match &*String::from_utf8_lossy(&read_to_the_end(connection)) {
+        "served\n" => true,
+        "" => false,
+        other => panic!("{client}: {other:?}"),
+    }
+}
+
+/// All tests of a block against whoever listens now.
+fn same_verdicts(block: &Block, who: &str) -> usize {
+    let tests = block.part("hosts.test").expect("tests");
+    for test in tests {
+        let (client, granted) = client_of(test);
+        assert_eq!(is_served(client), granted, "{who}: {test}");
+    }
+    tests.len()
+}
+
+fn xinetd() -> Vec<u8> {
+    let installed = Path::new("/usr/sbin/xinetd");
+    if installed.exists() {
+        return std::fs::read(installed).expect("xinetd");
+    }
+    let kept = Path::new(env!("CARGO_TARGET_TMPDIR")).join("unpacked-xinetd");
+    if !kept.exists() {
+        let fresh = kept.with_extension(std::process::id().to_string());
+        std::fs::create_dir_all(&fresh).expect("a directory");
+        let here = |program: &str, arguments: &[&str]| {
+            let (status, _, error) = run(Command::new(program).args(arguments).current_dir(&fresh));
+            assert_eq!(status, 0, "{program} {arguments:?}: {error}");
+        };
+        here("apt-get", &["download", "xinetd"]);
+        here("sh", &["-c", "dpkg -x xinetd_*.deb ."]);
+        std::fs::rename(&fresh, &kept).expect("a free name");
+    }
+    std::fs::read(kept.join("usr/sbin/xinetd")).expect("xinetd")
+}
+
+/// A service of the page as xinetd gets it here: its lists, on a port of ours, before a server of ours.
+fn start_xinetd(lab: &Lab, lists: &[&str]) -> Running {
+    let lists = lists.join("\n");
+    let text = format!(
+        "service migration\n{{\ntype = UNLISTED\nport = {PORT}\nsocket_type = stream\nprotocol = tcp\n\
+         wait = no\nuser = root\nserver = /bin/echo\nserver_args = served\n{lists}\n}}\n"
+    );
+    let file = format!("{SCRATCH}/xinetd.conf");
+    lab::write(&file, text);
+    let log = format!("{SCRATCH}/xinetd.log");
+    let mut command = Command::new("/usr/sbin/xinetd");
+    command.args(["-dontfork", "-f", &file, "-filelog", &log]).stdin(Stdio::null());
+    let running = Running::start(&mut command);
+    // It listens on an IPv6 socket for both families.
+    lab.wait_for_port("tcp6", PORT);
+    running
+}
+
+#[test]
+fn xinetd_decides_as_the_page_says() {
+    if !lab::is_wanted() {
+        return;
+    }
+    let (program, blocks) = (xinetd(), blocks());
+    let lab = open_lab!();
+    lab::install("/usr/sbin/xinetd", &program, 0o755);
+    own_all_addresses();
+
+    let is_list = |line: &&str| line.starts_with("only_from") || line.starts_with("no_access");
+    let mut lists: Vec<&str> = Vec::new();
+    let (mut services, mut clients) = (0, 0);
+    for block in &blocks {
+        match block.0.first().filter(|part| part.head.starts_with("service ")) {
+            Some(part) => lists = part.lines.iter().map(|line| line.trim()).filter(is_list).collect(),
+            None if lists.is_empty() => {}
+            None => {
+                let running = start_xinetd(&lab, &lists);
+                clients += same_verdicts(block, &format!("xinetd with {lists:?}"));
+                drop(running);
+                services += 1;
+                lists.clear();
+            }
+        }
+    }
+    assert!(services == 3 && clients > 15, "{services} services, {clients} clients");
+
+    // What the page says of single words.
+    for (list, served, refused) in [
+        ("only_from = 192.0.2.7/24", &["192.0.2.7", "192.0.2.8"][..], &["192.0.3.7"][..]),
+        ("only_from =", &[], &["127.0.0.1", "192.0.2.7"]),
+        ("only_from = 10.1.2.{3,4}", &["10.1.2.3", "10.1.2.4"], &["10.1.2.30", "10.1.2.5"]),
+    ] {
+        let _running = start_xinetd(&lab, &[list]);
+        for (clients, expected) in [(served, true), (refused, false)] {
+            for client in clients {
+                assert_eq!(is_served(client), expected, "xinetd with {list}: {client}");
+            }
+        }
+    }
+}
+
+/// xinetd of Debian asks libwrap itself, by the name of the server, and so obeys the same tables.
+#[test]
+fn xinetd_asks_the_tables_by_the_name_of_its_server() {
+    if !lab::is_wanted() {
+        return;
+    }
+    let program = xinetd();
+    let lab = open_lab!();
+    lab::install("/usr/sbin/xinetd", &program, 0o755);
+    lab.rules("", "echo: 127.0.0.2\n");
+    for (list, expected) in [(&[][..], false), (&["flags = NOLIBWRAP"], true), (&["libwrap = other"], true)] {
+        let _running = start_xinetd(&lab, list);
+        assert_eq!((is_served("127.0.0.2"), is_served("127.0.0.3")), (expected, true), "{list:?}");
+    }
+}
+
+fn start_tcpserver(lab: &Lab, rules: Option<&str>, options: &[&str]) -> Running {
+    lab::need("/usr/bin/tcpserver", "ucspi-tcp");
+    let cdb = format!("{SCRATCH}/rules.cdb");
+    let _ = std::fs::remove_file(&cdb);
+    if let Some(rules) = rules {
+        let source = format!("{SCRATCH}/rules");
+        lab::write(&source, rules);
+        let compile = format!("tcprules {cdb} {cdb}.tmp < {source}");
+        let (status, _, error) = run(Command::new("/bin/sh").args(["-c", &compile]));
+        assert_eq!(status, 0, "{error}");
+    }
+    let mut command = Command::new("/usr/bin/tcpserver");
+    command.args(["-R", "-H", "-l0", "-x", &cdb]).args(options);
+    command.args(["127.0.0.1", &PORT.to_string(), "/bin/echo", "served"]).stdin(Stdio::null());
+    let running = Running::start(command.stderr(Stdio::null()));
+    lab.wait_for_port("tcp", PORT);
+    running
+}
+
+#[test]
+fn tcpserver_decides_as_the_page_says() {
+    let lab = open_lab!();
+    own_all_addresses();
+    let blocks = blocks();
+    let at = blocks.iter().position(|block| block.part("smtp.rules").is_some()).expect("the example");
+    let rules = blocks[at].file("smtp.rules");
+    let running = start_tcpserver(&lab, Some(&rules), &[]);
+    assert!(same_verdicts(&blocks[at + 1], "tcpserver") >= 12);
+    drop(running);
+
+    for (rules, options, expected) in [
+        (Some("192.0.2.:deny\n"), &[][..], true),
+        (None, &[], false),
+        (None, &["-X"], true),
+        // The closest rule counts, wherever it stands.
+        (Some(":deny\n127.:deny\n127.0.0.:allow\n"), &[], true),
+    ] {
+        let _running = start_tcpserver(&lab, rules, options);
+        assert_eq!(is_served("127.0.0.2"), expected, "tcpserver {options:?} with {rules:?}");
+    }
+}
