@@ -8,6 +8,7 @@
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::sync::OnceLock;
 
 use crate::blocks::{Block, blocks, client_of};
 use crate::lab::launch::{connect_from, read_to_the_end, run};
@@ -45,7 +46,13 @@ fn same_verdicts(block: &Block, who: &str) -> usize {
     tests.len()
 }
 
-fn xinetd() -> Vec<u8> {
+/// The program. Two tests want it, and one downloads it.
+fn xinetd() -> &'static [u8] {
+    static BYTES: OnceLock<Vec<u8>> = OnceLock::new();
+    BYTES.get_or_init(found_or_fetched)
+}
+
+fn found_or_fetched() -> Vec<u8> {
     let installed = Path::new("/usr/sbin/xinetd");
     if installed.exists() {
         return std::fs::read(installed).expect("xinetd");
@@ -90,7 +97,7 @@ fn xinetd_decides_as_the_page_says() {
     }
     let (program, blocks) = (xinetd(), blocks());
     let lab = open_lab!();
-    lab::install("/usr/sbin/xinetd", &program, 0o755);
+    lab::install("/usr/sbin/xinetd", program, 0o755);
     own_all_addresses();
 
     let is_list = |line: &&str| line.starts_with("only_from") || line.starts_with("no_access");
@@ -134,7 +141,7 @@ fn xinetd_asks_the_tables_by_the_name_of_its_server() {
     }
     let program = xinetd();
     let lab = open_lab!();
-    lab::install("/usr/sbin/xinetd", &program, 0o755);
+    lab::install("/usr/sbin/xinetd", program, 0o755);
     lab.rules("", "echo: 127.0.0.2\n");
     for (list, expected) in [(&[][..], false), (&["flags = NOLIBWRAP"], true), (&["libwrap = other"], true)] {
         let _running = start_xinetd(&lab, list);
