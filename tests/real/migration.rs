@@ -74,11 +74,15 @@ fn found_or_fetched() -> Vec<u8> {
 
 /// A service of the page as xinetd gets it here: its lists, on a port of ours, before a server of ours.
 fn start_xinetd(lab: &Lab, lists: &[&str]) -> Running {
-    let lists = lists.join("\n");
-    let text = format!(
-        "service migration\n{{\ntype = UNLISTED\nport = {PORT}\nsocket_type = stream\nprotocol = tcp\n\
-         wait = no\nuser = root\nserver = /bin/echo\nserver_args = served\n{lists}\n}}\n"
-    );
+    let own =
+        ["socket_type = stream", "wait = no", "user = root", "server = /bin/echo", "server_args = served"];
+    start_xinetd_with(lab, &[&own, lists].concat())
+}
+
+fn start_xinetd_with(lab: &Lab, lines: &[&str]) -> Running {
+    let lines = lines.join("\n");
+    let text =
+        format!("service migration\n{{\ntype = UNLISTED\nport = {PORT}\nprotocol = tcp\n{lines}\n}}\n");
     let file = format!("{SCRATCH}/xinetd.conf");
     lab::write(&file, text);
     let log = format!("{SCRATCH}/xinetd.log");
@@ -147,6 +151,31 @@ fn xinetd_asks_the_tables_by_the_name_of_its_server() {
         let _running = start_xinetd(&lab, list);
         assert_eq!((is_served("127.0.0.2"), is_served("127.0.0.3")), (expected, true), "{list:?}");
     }
+}
+
+/// The service of the page that has tcpd in front of its server, with a server that is here.
+#[test]
+fn xinetd_starts_tcpd_as_the_page_says() {
+    if !lab::is_wanted() {
+        return;
+    }
+    let (program, blocks) = (xinetd(), blocks());
+    let lab = open_lab!();
+    lab::install("/usr/sbin/xinetd", program, 0o755);
+    lab.rules("", "echo: 127.0.0.2\n");
+    let parts = blocks.iter().flat_map(|block| &block.0);
+    let through_tcpd = |line: &String| line.ends_with("= /usr/sbin/tcpd");
+    let part = parts.into_iter().find(|part| part.lines.iter().any(through_tcpd)).expect("the example");
+    let lines: Vec<String> =
+        part.lines.iter().map(|line| line.replace("/usr/sbin/in.fingerd", "/bin/echo served")).collect();
+    let lines: Vec<&str> =
+        lines.iter().map(|line| line.trim()).filter(|line| !["{", "}"].contains(line)).collect();
+    let _running = start_xinetd_with(&lab, &lines);
+    assert_eq!((is_served("127.0.0.2"), is_served("127.0.0.3")), (false, true));
+    // Once each: xinetd itself does not ask.
+    let log = lab.log_until("connect from 127.0.0.3");
+    let said: Vec<&str> = log.iter().map(|line| line.message.as_str()).collect();
+    assert_eq!(said, ["refused connect from 127.0.0.2 (127.0.0.2)", "connect from 127.0.0.3 (127.0.0.3)"]);
 }
 
 fn start_tcpserver(lab: &Lab, rules: Option<&str>, options: &[&str]) -> Running {
