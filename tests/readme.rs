@@ -15,7 +15,7 @@ use std::io::{BufRead, BufReader};
 use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::sync::Mutex;
+use std::sync::{Mutex, OnceLock};
 
 const README: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/README.md");
 
@@ -26,7 +26,7 @@ const PLAIN: [(&str, &str); 6] = [
     ("Nov 21 ", "tests/readme.rs"),
     // Whoever reads this has typed it.
     ("cargo test", "tests/readme.rs"),
-    ("etc/install", "tests/install.rs"),
+    ("etc/install", "tests/readme.rs"),
     ("sed 's/#.*//; /^unpack:/d' tests/real/packages.txt", "tests/readme.rs"),
 ];
 
@@ -132,6 +132,19 @@ fn compare(typed: &Typed, said: &str) {
     let text = readme();
     assert_eq!(text.matches(&old).count(), 1, "{} is not shown once", typed.command);
     std::fs::write(README, text.replace(&old, &format!(" {}\n{said}", typed.command))).expect("README.md");
+}
+
+/// The comparison itself: dots stand for any lines, and what is no time, process or version must be the same.
+#[test]
+fn what_differs_is_found() {
+    let shown = |text: &str| text.lines().map(str::to_owned).collect::<Vec<_>>();
+    let agrees = |left: &str, right: &str| agree(&shown(left), &right.lines().collect::<Vec<_>>());
+    let line = "2026-11-21T21:14:59.934100+00:00 clean in.fingerd[23]: connect from 127.0.0.1 (127.0.0.1)";
+    let later = "2027-01-02T01:02:03+01:00 other in.fingerd[4567]: connect from 127.0.0.1 (127.0.0.1)";
+    assert!(agrees(line, later) && agrees("", "") && agrees("...", "") && agrees("...\na\n...", "b\na\nc"));
+    assert!(!agrees(line, &later.replace("127.0.0.1 (", "127.0.0.2 (")));
+    assert!(!agrees(line, &format!("{later}\n{later}")) && !agrees(line, "") && !agrees("", line));
+    assert!(!agrees("...\na\n...", "b\nc") && !agrees("a", "...") && !agrees("a\n...\nb", "a\nb\nc"));
 }
 
 /// Nothing is exempt that is not named.
@@ -255,7 +268,12 @@ fn the_first_command_serves_refuses_and_traps() {
 
 /// The command that builds, as it is typed, and the packages that it leaves in `target/debian`, wherever
 /// this machine has its target directory.
-fn built() -> Vec<(String, Vec<u8>)> {
+fn built() -> &'static [(String, Vec<u8>)] {
+    static PACKAGES: OnceLock<Vec<(String, Vec<u8>)>> = OnceLock::new();
+    PACKAGES.get_or_init(build)
+}
+
+fn build() -> Vec<(String, Vec<u8>)> {
     let build = typed().into_iter().find(|typed| typed.command == "etc/build-deb").expect("the command");
     assert!(!build.by_root);
     let output = in_the_sources(&format!("exec 2>&1\n{}", build.command)).output().expect("a shell");
@@ -277,6 +295,26 @@ fn built() -> Vec<(String, Vec<u8>)> {
     packages
 }
 
+/// The two lines for those who have no Debian, into a prefix of their own; they leave nothing behind.
+#[test]
+fn the_plain_installation_comes_and_goes() {
+    if !clean::is_wanted() {
+        return;
+    }
+    let lines = plain(PLAIN[4].0);
+    assert_eq!(lines, ["etc/install", "etc/install --uninstall"]);
+    // So the programs are there, and nobody builds them at the same time.
+    built();
+    let prefix = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("readme-prefix-{}", std::process::id()));
+    let _ = std::fs::remove_dir_all(&prefix);
+    for (line, is_there) in lines.iter().zip([true, false]) {
+        let output = in_the_sources(line).env("PREFIX", &prefix).output().expect("a shell");
+        assert!(output.status.success(), "{line}: {output:?}");
+        assert_eq!(prefix.join("sbin/tcpd").exists(), is_there, "{line}");
+    }
+    assert!(!prefix.exists(), "{} is left", prefix.display());
+}
+
 /// The first ten minutes, from the packages to the old tcpd. There is no init in a clean root, so the test
 /// starts what one would have started behind the first installation.
 #[test]
@@ -289,7 +327,7 @@ fn the_first_ten_minutes_go_as_shown() {
     let Some(root) = clean::Root::open() else { return };
     // Whoever types agrees to what apt asks.
     root.write("/etc/apt/apt.conf.d/90yes", "APT::Get::Assume-Yes \"true\";\n");
-    for (name, bytes) in &packages {
+    for (name, bytes) in packages {
         root.write(&format!("/root/target/debian/{name}"), bytes);
     }
     for typed in typed.iter().filter(|typed| typed.by_root) {
