@@ -28,7 +28,7 @@ fn a_clean_root_is_clean_and_alone() {
     assert_eq!(root.must("cat /proc/1/comm"), "sh\n");
     let said = root.run_with_input("cat; echo to stderr >&2; exit 3", "hello");
     assert_eq!((said.status, said.out.as_str(), said.err.as_str()), (3, "hello", "to stderr\n"));
-    assert_eq!(root.must("dpkg --audit; dpkg --verify; dpkg-divert --list | grep -v usr.merge || :"), "");
+    assert_eq!(root.must("dpkg --audit; dpkg --verify; dpkg-divert --list | grep tcpd-rs || :"), "");
     rules(&root, ALLOW, DENY);
     let inetd = inetd(&root);
     assert_eq!(verdicts(&root), ORIGINAL);
@@ -138,20 +138,15 @@ fn what_becomes_of_debians_packages_does_not_touch_ours() {
     let Some(root) = Root::open() else { return };
     rules(&root, ALLOW, DENY);
     root.must(&install(&root, 1));
-    let ours = || [sums(&root, "/usr/sbin/tcpd"), sums(&root, &library())];
+    let ours = || sums(&root, &format!("/usr/sbin/tcpd {} /usr/share/man/man3", library()));
     let (mine, originals) = (ours(), sums(&root, DISTRIB));
     let inetd = inetd(&root);
 
     root.must("cd /var/cache/apt/archives && dpkg -i tcpd_*.deb libwrap0_*.deb");
     assert_eq!((ours(), sums(&root, DISTRIB)), (mine.clone(), originals));
     root.must("cd /var/cache/apt/archives && dpkg -i libwrap0-dev_*.deb");
-    let page = "share/man/man3/hosts_access.3.gz";
-    assert_eq!(
-        root.must(&format!(
-            "dpkg-query -S /usr/{page} | grep -c ^libwrap0-rs:; ls {DISTRIB}/hosts_access.3.gz"
-        )),
-        format!("1\n{DISTRIB}/hosts_access.3.gz\n")
-    );
+    assert!(root.path(&format!("{DISTRIB}/hosts_access.3.gz")).exists());
+    assert_eq!(ours(), mine);
     root.must("dpkg --purge libwrap0-dev");
 
     // openbsd-inetd needs a tcpd, and has one.
@@ -185,7 +180,8 @@ fn debians_tcpd_that_comes_later_lands_beside_ours() {
     assert_eq!(calls(&root, 79), OURS[0]);
     root.must("dpkg -i /var/cache/apt/archives/tcpd_*.deb");
     assert_eq!(calls(&root, 79), OURS[0]);
-    root.must("dpkg --purge tcpd-rs");
+    // As long as our library is there the original asks it, too.
+    root.must("dpkg --purge tcpd-rs libwrap0-rs");
     assert_eq!(calls(&root, 79), ORIGINAL[0]);
     assert_eq!(root.must("dpkg --verify"), "");
     drop(inetd);
@@ -268,7 +264,7 @@ fn an_upgrade_that_breaks_off_leaves_the_old_version() {
 #[test]
 fn a_diversion_by_somebody_else_is_respected() {
     let Some(root) = Root::open() else { return };
-    root.must("dpkg-divert --local --no-rename --divert /usr/sbin/try-from.mine --add /usr/sbin/try-from");
+    root.must("dpkg-divert --local --rename --divert /usr/sbin/try-from.mine --add /usr/sbin/try-from");
     install(&root, 1);
     let before = tree(&root);
     let said = root.run("dpkg -i /tmp/tcpd-rs-1.deb");
