@@ -26,11 +26,16 @@ fn own_all_addresses() {
     }
 }
 
-fn is_served(client: &str) -> bool {
-    let to = SocketAddr::from(([127, 0, 0, 1], PORT));
+/// What a client from there receives, up to the end.
+fn answer(client: &str, port: u16) -> String {
+    let to = SocketAddr::from(([127, 0, 0, 1], port));
     let connection = connect_from(client.parse().expect("an address"), to).expect("somebody listens");
-    match &*String::from_utf8_lossy(&read_to_the_end(connection)) {
-        "served\n" => true,
+    String::from_utf8_lossy(&read_to_the_end(connection)).into_owned()
+}
+
+fn is_served(client: &str) -> bool {
+    match &*answer(client, PORT) {
+        "served\n" | "served relays\n" => true,
         "" => false,
         other => panic!("{client}: {other:?}"),
     }
@@ -178,6 +183,9 @@ fn xinetd_starts_tcpd_as_the_page_says() {
     assert_eq!(said, ["refused connect from 127.0.0.2 (127.0.0.2)", "connect from 127.0.0.3 (127.0.0.3)"]);
 }
 
+/// Says what it was given in its environment.
+const SERVER: [&str; 3] = ["/bin/sh", "-c", "echo served ${RELAYCLIENT+relays}"];
+
 fn start_tcpserver(lab: &Lab, rules: Option<&str>, options: &[&str]) -> Running {
     lab::need("/usr/bin/tcpserver", "ucspi-tcp");
     let cdb = format!("{SCRATCH}/rules.cdb");
@@ -191,7 +199,7 @@ fn start_tcpserver(lab: &Lab, rules: Option<&str>, options: &[&str]) -> Running 
     }
     let mut command = Command::new("/usr/bin/tcpserver");
     command.args(["-R", "-H", "-l0", "-x", &cdb]).args(options);
-    command.args(["127.0.0.1", &PORT.to_string(), "/bin/echo", "served"]).stdin(Stdio::null());
+    command.args(["127.0.0.1", &PORT.to_string()]).args(SERVER).stdin(Stdio::null());
     let running = Running::start(command.stderr(Stdio::null()));
     lab.wait_for_port("tcp", PORT);
     running
@@ -205,7 +213,20 @@ fn tcpserver_decides_as_the_page_says() {
     let at = blocks.iter().position(|block| block.part("smtp.rules").is_some()).expect("the example");
     let rules = blocks[at].file("smtp.rules");
     let running = start_tcpserver(&lab, Some(&rules), &[]);
-    assert!(same_verdicts(&blocks[at + 1], "tcpserver") >= 12);
+    let ours = &blocks[at + 1];
+    assert!(same_verdicts(ours, "tcpserver") >= 12);
+
+    // tcpd with the rules of the page, as a listener beside it: the same words to the same clients.
+    lab.rules(&ours.file("/etc/hosts.allow"), &ours.file("/etc/hosts.deny"));
+    let mut tcpd = Command::new("/usr/sbin/tcpd");
+    tcpd.args(["--listen", &format!("127.0.0.1:{}", PORT + 1), "--daemon", "smtpd", "--"]).args(SERVER);
+    let _tcpd = Running::start(tcpd.stdin(Stdio::null()));
+    lab.wait_for_port("tcp", PORT + 1);
+    let clients: Vec<_> =
+        ours.part("hosts.test").expect("tests").iter().map(|test| client_of(test).0).collect();
+    let answers = |port| clients.iter().map(|client| answer(client, port)).collect::<Vec<_>>();
+    assert_eq!(answers(PORT), answers(PORT + 1), "{clients:?}");
+    assert!(answers(PORT).contains(&"served relays\n".to_owned()));
     drop(running);
 
     for (rules, options, expected) in [
