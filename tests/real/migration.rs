@@ -1,17 +1,19 @@
-//! Do xinetd and tcpserver decide as tcpd-migration(7) says? The files of theirs in the page are given to
+//! Do xinetd, tcpserver and sshd do as tcpd-migration(7) says? The files of theirs in the page are given to
 //! them, and the clients of the tests below each file call: the verdicts must be those of our rules, which
 //! `tests/migration.rs` tries. All addresses of the examples are this lab's own.
 //!
 //! xinetd cannot be installed beside openbsd-inetd; without an installed one its package is downloaded and
 //! unpacked, once for each target directory.
 
+use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
+use std::time::Duration;
 
-use crate::blocks::{Block, blocks, client_of};
-use crate::lab::launch::{connect_from, read_to_the_end, run};
+use crate::blocks::{Block, PAGE, blocks, client_of};
+use crate::lab::launch::{connect_from, inetd, read_to_the_end, run};
 use crate::lab::{self, Lab, Running, SCRATCH};
 
 const PORT: u16 = 7900;
@@ -239,4 +241,47 @@ fn tcpserver_decides_as_the_page_says() {
         let _running = start_tcpserver(&lab, rules, options);
         assert_eq!(is_served("127.0.0.2"), expected, "tcpserver {options:?} with {rules:?}");
     }
+}
+
+/// The greeting, or nothing.
+fn greeting(client: &str, port: u16) -> String {
+    let to = SocketAddr::from(([127, 0, 0, 1], port));
+    let connection = connect_from(client.parse().expect("an address"), to).expect("somebody listens");
+    connection.set_read_timeout(Some(Duration::from_secs(30))).expect("a timeout");
+    let mut line = String::new();
+    let _ = BufReader::new(connection).read_line(&mut line);
+    line
+}
+
+/// The line for inetd and the command that listens, as they stand in the page: sshd is governed by the tables
+/// under its own name, whatever it is linked with.
+#[test]
+fn sshd_behind_tcpd_is_governed_as_the_page_says() {
+    let lab = open_lab!();
+    lab::need("/usr/sbin/sshd", "openssh-server");
+    std::fs::create_dir_all("/run/sshd").expect("the directory of sshd");
+    lab::write("/etc/ssh/sshd_config", "HostKey /etc/ssh/ssh_host_ed25519_key\n");
+    let (status, _, error) = run(Command::new("/usr/bin/ssh-keygen").arg("-A"));
+    assert_eq!(status, 0, "{error}");
+    lab.rules("sshd: 127.0.0.2\n", "ALL: ALL\n");
+
+    let blocks = blocks();
+    let line = blocks.iter().map(|block| block.file("/etc/inetd.conf")).find(|text| !text.is_empty());
+    let by_inetd = inetd(&lab, &line.expect("the example"));
+    assert!(greeting("127.0.0.2", 22).starts_with("SSH-2.0-"));
+    // The line of tcpd; an sshd with libwrap in it, as Debian's, logs refusals only.
+    lab.log_until("connect from 127.0.0.2 (127.0.0.2)");
+    assert_eq!(greeting("127.0.0.3", 22), "");
+    lab.log_until("refused connect from 127.0.0.3 (127.0.0.3)");
+    drop(by_inetd);
+
+    let command = "tcpd --listen 0.0.0.0:22 -- /usr/sbin/sshd -i";
+    assert!(PAGE.contains(command));
+    let mut words = command.replace("0.0.0.0:22", &format!("127.0.0.1:{PORT}"));
+    words.insert_str(0, "exec /usr/sbin/");
+    let _tcpd = Running::start(Command::new("/bin/sh").args(["-c", &words]).stdin(Stdio::null()));
+    lab.wait_for_port("tcp", PORT);
+    assert!(greeting("127.0.0.2", PORT).starts_with("SSH-2.0-"));
+    lab.log_until("connect from 127.0.0.2 (127.0.0.2)");
+    assert_eq!(greeting("127.0.0.3", PORT), "");
 }
