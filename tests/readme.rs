@@ -282,7 +282,7 @@ fn build() -> Vec<(String, Vec<u8>)> {
     compare(&build, &said);
     let target = std::env::var_os("CARGO_TARGET_DIR").map_or("target".into(), std::path::PathBuf::from);
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join(target).join("debian");
-    let version = format!("_{}-", env!("CARGO_PKG_VERSION"));
+    let version = format!("_{}-1_", env!("CARGO_PKG_VERSION"));
     let mut packages = Vec::new();
     for entry in std::fs::read_dir(&directory).expect("packages") {
         let path = entry.expect("a file").path();
