@@ -10,7 +10,7 @@ pub mod request;
 pub mod stated;
 pub mod subjects;
 
-use crate::invocation::{Instead, image_named};
+use crate::invocation::{Instead, Offered, image_named};
 use crate::narrator::Verdict;
 use crate::replay::Wishes;
 use crate::replay::accept::Accept;
@@ -18,7 +18,7 @@ use crate::replay::chain::Renamed;
 use crate::witness::Facts;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::parser::ValueSource;
-use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
+use clap::{Arg, ArgAction, ArgMatches, Command, ValueHint, value_parser};
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
@@ -229,9 +229,15 @@ The exit status is 0 for any verdict, or with --expect 1 for any other; and 1
 where there is none. With --replay it is 1 if anything flips that no --accept
 names, and 2 for trouble. More: tcpdmatch(8), hosts_access(5).";
 
-fn command() -> Command {
+/// All that a command line may have, for clap and for the completions of shells.
+pub fn command() -> Command {
     let file = |name: &'static str, help: &'static str| {
-        Arg::new(name).long(name).value_name("FILE").value_parser(value_parser!(PathBuf)).help(help)
+        Arg::new(name)
+            .long(name)
+            .value_name("FILE")
+            .value_parser(value_parser!(PathBuf))
+            .value_hint(ValueHint::FilePath)
+            .help(help)
     };
     let verdict = |text: &str| {
         let named = Verdict::ALL.into_iter().find(|verdict| verdict.word() == text);
@@ -253,15 +259,15 @@ fn command() -> Command {
         .disable_version_flag(true)
         .args_override_self(true)
         .arg(Arg::new("here").short('d').action(ArgAction::SetTrue).help("Use hosts.allow and hosts.deny of this directory"))
-        .arg(Arg::new("inetd").short('i').value_name("FILE").value_parser(value_parser!(PathBuf)).help("Services, instead of /etc/inetd.conf"))
+        .arg(Arg::new("inetd").short('i').value_name("FILE").value_parser(value_parser!(PathBuf)).value_hint(ValueHint::FilePath).help("Services, instead of /etc/inetd.conf"))
         .arg(Arg::new("explain").long("explain").action(ArgAction::SetTrue).help("Show the way to the verdict"))
-        .arg(Arg::new("format").long("format").value_name("FORM").value_parser(format).help("human or json [default: human]"))
-        .arg(Arg::new("expect").long("expect").value_name("VERDICT").value_parser(verdict).help("Exit with 1 unless granted, denied, delegated"))
+        .arg(Arg::new("format").long("format").value_name("FORM").value_parser(Offered(&["human", "json"], format)).hide_possible_values(true).help("human or json [default: human]"))
+        .arg(Arg::new("expect").long("expect").value_name("VERDICT").value_parser(Offered(&["granted", "denied", "delegated"], verdict)).hide_possible_values(true).help("Exit with 1 unless granted, denied, delegated"))
         .arg(Arg::new("stated").long("stated").action(ArgAction::SetTrue).help("Take these facts, and look nothing up"))
         .arg(Arg::new("batch").long("batch").action(ArgAction::SetTrue).help("Answer the requests on standard input, JSON lines both"))
         .arg(Arg::new("replay").long("replay").action(ArgAction::SetTrue).help("Decide the connections of these logs again, and show what flips"))
         .arg(Arg::new("hits").long("hits").action(ArgAction::SetTrue).help("Of logs: show how often each rule decides instead"))
-        .arg(Arg::new("accept").long("accept").value_name("WHAT").action(ArgAction::Append).value_parser(Accept::named).help("Of logs: let these flip: FILE:LINE, no-rule, a network, a verdict, or several with commas; may be given several times"))
+        .arg(Arg::new("accept").long("accept").value_name("WHAT").action(ArgAction::Append).value_parser(Offered(&["no-rule", "granted", "denied", "delegated"], Accept::named)).hide_possible_values(true).help("Of logs: let these flip: FILE:LINE, no-rule, a network, a verdict, or several with commas; may be given several times"))
         .arg(Arg::new("service").long("service").value_name("NAME=DAEMON").action(ArgAction::Append).value_parser(Renamed::named).help("Of logs: what xinetd calls NAME is DAEMON in rules; may be given several times"))
         .arg(Arg::new("look-up").long("look-up").action(ArgAction::SetTrue).help("Of logs: look up the names that they do not hold"))
         .arg(Arg::new("unread").long("unread").action(ArgAction::SetTrue).help("Of logs: show the lines that cannot be read"))
@@ -272,7 +278,7 @@ fn command() -> Command {
         .arg(file("image", "Compiled rules, instead of /var/lib/tcpd/rules.img, or none"))
         .arg(Arg::new("help").long("help").action(ArgAction::Help).help("Say how it is called, and exit"))
         .arg(Arg::new("version").long("version").action(ArgAction::Version).help("Say which version it is, and exit"))
-        .arg(Arg::new("words").num_args(0..).value_parser(value_parser!(OsString)).hide(true))
+        .arg(Arg::new("words").num_args(0..).value_parser(value_parser!(OsString)).value_hint(ValueHint::AnyPath).hide(true))
 }
 
 #[cfg(test)]

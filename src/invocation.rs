@@ -8,11 +8,12 @@
 
 pub mod tcpdchk;
 pub mod tcpdcompile;
+pub mod tools;
 
 use crate::listen::Limits;
 use crate::settings::LogTo;
-use clap::builder::{OsStringValueParser, TypedValueParser};
-use clap::{Arg, ArgAction, Command, value_parser};
+use clap::builder::{OsStringValueParser, PossibleValue, TypedValueParser};
+use clap::{Arg, ArgAction, Command, ValueHint, value_parser};
 use std::ffi::{OsStr, OsString};
 use std::net::SocketAddr;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -197,9 +198,36 @@ The same on the socket of a systemd.socket(5) with Accept=no:
 
 Rules: hosts_access(5), hosts_options(5). Settings: tcpd.conf(5). More: tcpd(8).";
 
-fn command() -> Command {
+/// Words that a shell may offer for a value, beside a parser that knows best and may take others, too.
+#[derive(Clone)]
+pub struct Offered<P>(pub &'static [&'static str], pub P);
+
+impl<P: TypedValueParser> TypedValueParser for Offered<P> {
+    type Value = P::Value;
+
+    fn parse_ref(
+        &self,
+        command: &Command,
+        argument: Option<&Arg>,
+        value: &OsStr,
+    ) -> Result<P::Value, clap::Error> {
+        self.1.parse_ref(command, argument, value)
+    }
+
+    fn possible_values(&self) -> Option<Box<dyn Iterator<Item = PossibleValue> + '_>> {
+        Some(Box::new(self.0.iter().map(PossibleValue::new)))
+    }
+}
+
+/// All that a command line may have, for clap and for the completions of shells.
+pub fn command() -> Command {
     let file = |name: &'static str, help: &'static str| {
-        Arg::new(name).long(name).value_name("FILE").value_parser(value_parser!(PathBuf)).help(help)
+        Arg::new(name)
+            .long(name)
+            .value_name("FILE")
+            .value_parser(value_parser!(PathBuf))
+            .value_hint(ValueHint::FilePath)
+            .help(help)
     };
     let log = |text: OsString| {
         LogTo::named(text.as_bytes()).ok_or("syslog, stderr, journal or json:FILE is wanted")
@@ -213,16 +241,16 @@ fn command() -> Command {
         .override_usage(
             "tcpd [OPTIONS] [--] /path/server [ARGS]...\n       tcpd --listen ADDR:PORT|systemd [OPTIONS] -- /path/server [ARGS]...",
         )
-        .arg(Arg::new("listen").long("listen").value_name("ADDR:PORT|systemd").action(ArgAction::Append).value_parser(Door::named).help("Accept connections here, or on the sockets of a systemd.socket(5); may be given several times"))
+        .arg(Arg::new("listen").long("listen").value_name("ADDR:PORT|systemd").action(ArgAction::Append).value_parser(Offered(&["systemd"], Door::named)).hide_possible_values(true).help("Accept connections here, or on the sockets of a systemd.socket(5); may be given several times"))
         .arg(Arg::new("max-connections").long("max-connections").value_name("N").value_parser(count).requires("listen").help("Serve at most N at once, the others wait [default: 256]"))
         .arg(Arg::new("max-per-client").long("max-per-client").value_name("N").value_parser(count).requires("listen").help("Serve at most N of one client at once, close the others"))
         .arg(file("allow", "Rules that grant, instead of /etc/hosts.allow"))
         .arg(file("deny", "Rules that refuse, instead of /etc/hosts.deny"))
         .arg(Arg::new("daemon").long("daemon").value_name("NAME").value_parser(server.clone()).help("Name of the service in rules and log, instead of the server's"))
-        .arg(Arg::new("log").long("log").value_name("WHERE").action(ArgAction::Append).value_parser(OsStringValueParser::new().try_map(log)).help("syslog, stderr, journal or json:FILE; may be given several times [default: syslog]"))
+        .arg(Arg::new("log").long("log").value_name("WHERE").action(ArgAction::Append).value_parser(Offered(&["syslog", "stderr", "journal", "json:"], OsStringValueParser::new().try_map(log))).hide_possible_values(true).help("syslog, stderr, journal or json:FILE; may be given several times [default: syslog]"))
         .arg(file("config", "Settings, instead of /etc/tcpd.conf"))
         .arg(file("image", "Compiled rules, instead of /var/lib/tcpd/rules.img, or none"))
-        .arg(Arg::new("server").value_name("/path/server").required(true).value_parser(server.clone()).help("The server to become"))
+        .arg(Arg::new("server").value_name("/path/server").required(true).value_parser(server.clone()).value_hint(ValueHint::CommandName).help("The server to become"))
         .arg(Arg::new("arguments").value_name("ARGS").num_args(0..).trailing_var_arg(true).allow_hyphen_values(true).value_parser(server).help("Its arguments"))
 }
 

@@ -70,6 +70,7 @@
 //! | | `bin/tcpdcompile.rs` | the compiler: settings, image, status |
 //! | | [`invocation::tcpdchk`] | how was the checker called? |
 //! | | `bin/tcpdchk.rs` | the checker: services, settings, tables, count |
+//! | | [`invocation::tools`] | were try-from and safe_finger asked about themselves? |
 //! | | [`wrapped`] | which services do the rules really govern here? |
 //! | | [`wrapped::elf`] | which libraries is a program linked with? |
 //! | | `libwrap` | how does a program in C come in? (feature `capi`) |

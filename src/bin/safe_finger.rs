@@ -15,6 +15,7 @@ use std::process::ExitCode;
 use std::time::Instant;
 use wrap::error::{Error, reason};
 use wrap::finger::{Heard, Screen, TIME, Wish, ask, read};
+use wrap::invocation::tools;
 use wrap::sys::environment;
 use wrap::sys::netdb::{self, within};
 use wrap::sys::process::{self, Ended, Ids, Overheard};
@@ -33,7 +34,11 @@ fn main() -> ExitCode {
         let place = panic.location().map(ToString::to_string).unwrap_or_default();
         complain(&format!("internal error at {place}"), deadline);
     }));
-    match finger(std::env::args_os().skip(1).collect(), deadline) {
+    let arguments: Vec<_> = std::env::args_os().skip(1).collect();
+    if let Some(text) = tools::asked(&arguments, tools::safe_finger) {
+        return show(&text, deadline);
+    }
+    match finger(arguments, deadline) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         // Whoever was to read all this is gone, or does not read.
@@ -134,6 +139,15 @@ fn converse(arguments: &[OsString], screen: &mut Screen<'_>, deadline: Instant) 
         well = false;
     }
     Ok(well)
+}
+
+/// What it was asked about itself.
+fn show(text: &str, deadline: Instant) -> ExitCode {
+    let out: Option<BorrowedFd<'static>> = process::standard(1);
+    match out.map(|fd| socket::write_until(fd, text.as_bytes(), deadline)) {
+        Some(Ok(())) => ExitCode::SUCCESS,
+        _ => ExitCode::FAILURE,
+    }
 }
 
 fn complain(words: &str, deadline: Instant) {

@@ -1,7 +1,8 @@
 //! try-from(8): tells a caller what this machine knows of him and of itself, in the words that rules and
 //! commands of rules would see. Started like a server, with the connection on descriptor 0.
 //!
-//! It decides nothing and reads no file of rules, so it needs no privilege and has no options.
+//! It decides nothing and reads no file of rules, so it needs no privilege; and it has no options, but for
+//! those that ask what it is.
 
 #![forbid(unsafe_code)]
 
@@ -10,6 +11,7 @@ use std::time::{Duration, Instant};
 use wrap::error::reason;
 use wrap::expand;
 use wrap::facts::{DaemonName, Endpoint, Request, Side, Transport};
+use wrap::invocation::tools;
 use wrap::logline;
 use wrap::lookup::{Live, endpoint, inet, transport};
 use wrap::settings::Settings;
@@ -39,6 +41,10 @@ fn main() {
         let place = panic.location().map(ToString::to_string).unwrap_or_default();
         say(2, format!("internal error at {place}\n").as_bytes());
     }));
+    let arguments: Vec<_> = std::env::args_os().skip(1).collect();
+    if let Some(text) = tools::asked(&arguments, tools::try_from) {
+        return say(1, text.as_bytes());
+    }
     let name = std::env::args_os().next().map(OsStringExt::into_vec).unwrap_or_default();
     let daemon = DaemonName::stated(name.rsplit(|&byte| byte == b'/').next().unwrap_or_default());
     let closed = || std::io::Error::from_raw_os_error(9);

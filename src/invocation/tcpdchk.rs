@@ -8,7 +8,7 @@
 use super::Instead;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::parser::ValueSource;
-use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
+use clap::{Arg, ArgAction, ArgMatches, Command, ValueHint, value_parser};
 use std::ffi::OsString;
 use std::path::PathBuf;
 
@@ -150,12 +150,18 @@ fn complaint(name: &str, error: &clap::Error) -> String {
     }
 }
 
-fn command() -> Command {
+/// All that a command line may have, for clap and for the completions of shells.
+pub fn command() -> Command {
     let flag = |id: &'static str, letter: char, help: &'static str| {
         Arg::new(id).short(letter).action(ArgAction::SetTrue).help(help)
     };
     let file = |id: &'static str, help: &'static str| {
-        Arg::new(id).long(id).value_name("FILE").value_parser(value_parser!(PathBuf)).help(help)
+        Arg::new(id)
+            .long(id)
+            .value_name("FILE")
+            .value_parser(value_parser!(PathBuf))
+            .value_hint(ValueHint::FilePath)
+            .help(help)
     };
     let formats = FORMATS.map(|(name, _)| name);
     Command::new("tcpdchk")
@@ -169,6 +175,7 @@ fn command() -> Command {
                 .short('i')
                 .value_name("FILE")
                 .value_parser(value_parser!(PathBuf))
+                .value_hint(ValueHint::FilePath)
                 .help("Services, in place of /etc/inetd.conf"),
         )
         .arg(flag("v", 'v', "List every rule"))
@@ -179,6 +186,7 @@ fn command() -> Command {
                 .num_args(1..)
                 .action(ArgAction::Append)
                 .value_parser(value_parser!(PathBuf))
+                .value_hint(ValueHint::FilePath)
                 .help("Try whether the rules do what these files expect, and nothing else"),
         )
         .arg(Arg::new("format").long("format").value_parser(formats).help("How complaints are shown"))
@@ -196,6 +204,7 @@ fn command() -> Command {
                 .long("root")
                 .value_name("DIR")
                 .value_parser(value_parser!(PathBuf))
+                .value_hint(ValueHint::DirPath)
                 .help("With --services: look at the system in DIR, not at this one"),
         )
 }

@@ -3,7 +3,7 @@
 #![forbid(unsafe_code)]
 
 use super::{Instead, image_named};
-use clap::{Arg, ArgAction, Command, value_parser};
+use clap::{Arg, ArgAction, Command, ValueHint, value_parser};
 use std::ffi::OsString;
 use std::path::PathBuf;
 
@@ -53,9 +53,15 @@ Examples:
 The exit status is 0 if the image was made, or with --status if it is used; 1 if
 not; 2 for a wrong call. More: tcpdcompile(8).";
 
-fn command() -> Command {
+/// All that a command line may have, for clap and for the completions of shells.
+pub fn command() -> Command {
     let file = |id: &'static str, help: &'static str| {
-        Arg::new(id).long(id).value_name("FILE").value_parser(value_parser!(PathBuf)).help(help)
+        Arg::new(id)
+            .long(id)
+            .value_name("FILE")
+            .value_parser(value_parser!(PathBuf))
+            .value_hint(ValueHint::FilePath)
+            .help(help)
     };
     let flag =
         |id: &'static str, help: &'static str| Arg::new(id).long(id).action(ArgAction::SetTrue).help(help);

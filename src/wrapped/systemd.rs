@@ -17,7 +17,7 @@ pub fn look(search: &mut Search<'_>) {
         let sockets: Vec<&Unit> = units.all.values().filter(|socket| starts(&units, socket, unit)).collect();
         let ports: Vec<u16> = sockets.iter().flat_map(|socket| ports(socket)).collect();
         for (line, at) in unit.list("Service", "ExecStart") {
-            for (flags, words) in units::commands(line) {
+            for (flags, words) in unit.commands(line) {
                 let Some((named, rest)) = words.split_first() else { continue };
                 let program = units::program(search, named);
                 // With `@` the next word is argv[0], else the program is.
@@ -25,6 +25,11 @@ pub fn look(search: &mut Search<'_>) {
                 if base(&program) != b"tcpd" {
                     let by = unit.name.clone();
                     search.starts.push(Start { program, argv, by, ports: ports.clone(), asked_as: None });
+                    continue;
+                }
+                // A template of a socket that is one, too, is not started; its instances are.
+                let is_template = unit.is_template() && !sockets.is_empty();
+                if is_template && sockets.iter().all(|socket| socket.is_template()) {
                     continue;
                 }
                 let Some((call, mut notes)) = search.tcpd(&argv, &unit.name) else { continue };

@@ -191,7 +191,7 @@ fn the_compiler_needs_few_rights() {
          exec setpriv --bounding-set=-all,+dac_read_search --inh-caps=-all --no-new-privs {} --quiet",
         COMPILER
     );
-    let unit = include_str!("../../etc/tcpd-compile.service");
+    let unit = include_str!("../../etc/systemd/tcpd-compile.service");
     assert!(unit.contains("\nExecStart=/usr/sbin/tcpdcompile --quiet\n"));
     assert!(unit.contains("\nCapabilityBoundingSet=CAP_DAC_READ_SEARCH\n"));
     let (status, out, err) = run(Command::new("/bin/sh").args(["-c", &script]));

@@ -1,0 +1,6 @@
+complete -c safe_finger -s l -d 'Ask for the long form'
+complete -c safe_finger -s s -d 'Ask for the short form'
+complete -c safe_finger -s m -d 'Match names of users only; nothing to another machine'
+complete -c safe_finger -s p -d 'Show no plan; nothing to another machine'
+complete -c safe_finger -l help -d 'Say how it is called, and exit'
+complete -c safe_finger -l version -d 'Say which version it is, and exit'
