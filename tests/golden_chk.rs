@@ -111,15 +111,16 @@ fn every_kind_of_problem_is_in_the_manual_and_has_its_golden_file() {
     assert_eq!(described, seen);
 }
 
-/// The screen of the README is what its command shows, on the tables of the examples.
+/// The screen of the manual is what its command shows, on the tables of the examples.
 #[test]
-fn the_readme_shows_what_is_shown() {
+fn the_manual_shows_what_is_shown() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let readme = fs::read_to_string(root.join("README.md")).expect("UTF-8");
-    let (_, session) = readme.split_once("$ cat site.test\n").expect("the session");
+    let page = fs::read_to_string(root.join("man/tcpdchk.8")).expect("UTF-8");
+    let page = page.replace(r"\-", "-").replace(r"\e", r"\");
+    let (_, session) = page.split_once("$ cat site.test\n").expect("the session");
     let (tests, session) = session.split_once("$ tcpdchk ").expect("the command");
     let (command, screen) = session.split_once('\n').expect("the screen");
-    let (screen, _) = screen.split_once("```").expect("its end");
+    let (screen, _) = screen.split_once(".Ed").expect("its end");
     let scratch = Scratch(std::env::temp_dir().join(format!("tcpdchk-readme-{}", std::process::id())));
     fs::create_dir_all(&scratch.0).expect("a scratch directory");
     for file in ["hosts.allow", "hosts.deny", "hosts.test"] {

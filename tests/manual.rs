@@ -19,7 +19,7 @@ use wrap::settings::{self, KEYS, Settings};
 use wrap::tables::TextTable;
 use wrap::verdict::{Access, Decision, Tables, decide};
 
-const PAGES: [&str; 10] = [
+const PAGES: [&str; 11] = [
     "tcpd.8",
     "tcpdchk.8",
     "tcpdcompile.8",
@@ -30,6 +30,7 @@ const PAGES: [&str; 10] = [
     "hosts_access.5",
     "hosts_options.5",
     "hosts_access.3",
+    "tcpd-migration.7",
 ];
 
 fn root() -> &'static Path {

@@ -158,20 +158,17 @@ fn nothing_is_done() {
     std::fs::remove_file(&rules).expect("the table");
 }
 
-/// The screens of the README are what their commands show.
+/// The screen of the manual is what its command shows.
 #[test]
-fn the_readme_shows_what_is_shown() {
+fn the_manual_shows_what_is_shown() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let readme = std::fs::read_to_string(root.join("README.md")).expect("UTF-8");
-    for (directory, nothing) in
-        [("etc", &NOTHING_OF_THE_MACHINE[..]), ("tests/replay", &["--config", "/dev/null"])]
-    {
-        let (_, session) = readme.split_once(&format!("$ cd {directory}; tcpdmatch ")).expect("the session");
-        let (command, screen) = session.split_once('\n').expect("the command");
-        let (screen, _) = screen.split_once("```").expect("its end");
-        let mut tcpdmatch = Command::new(env!("CARGO_BIN_EXE_tcpdmatch"));
-        tcpdmatch.current_dir(root.join(directory)).args(command.split(' ')).args(nothing);
-        tcpdmatch.env_remove("SSH_CONNECTION");
-        assert_eq!(said(&tcpdmatch.output().expect("tcpdmatch runs")), screen, "{directory}");
-    }
+    let page = std::fs::read_to_string(root.join("man/tcpdmatch.8")).expect("UTF-8");
+    let page = page.replace(r"\-", "-").replace(r"\e", r"\");
+    let (_, session) = page.split_once("$ cd tests/replay; tcpdmatch ").expect("the session");
+    let (command, screen) = session.split_once('\n').expect("the command");
+    let (screen, _) = screen.split_once(".Ed").expect("its end");
+    let mut tcpdmatch = Command::new(env!("CARGO_BIN_EXE_tcpdmatch"));
+    tcpdmatch.current_dir(root.join("tests/replay")).args(command.split(' ')).args(["--config", "/dev/null"]);
+    tcpdmatch.env_remove("SSH_CONNECTION");
+    assert_eq!(said(&tcpdmatch.output().expect("tcpdmatch runs")), screen);
 }

@@ -11,6 +11,9 @@
 #[path = "../lab/mod.rs"]
 mod lab;
 
+#[path = "../common/blocks.rs"]
+mod blocks;
+
 mod channels;
 mod checker;
 mod cli;
@@ -23,6 +26,7 @@ mod inheritance;
 mod library;
 mod listen;
 mod logins;
+mod migration;
 mod names;
 mod netgroups;
 mod oddities;
