@@ -185,8 +185,7 @@ fn golden_replays() {
         assert_eq!(object.matches('\n').count(), 1, "one object, one line");
         let object: Value = serde_json::from_str(&object).expect("JSON");
         wrong.extend(golden::difference(&directory().join(format!("{name}.txt")), &screen));
-        wrong
-            .extend(golden::difference(&directory().join(format!("{name}.json")), &format!("{object:#}\n")));
+        wrong.extend(golden::difference(&directory().join(format!("{name}.json")), &format!("{object:#}\n")));
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
