@@ -14,6 +14,8 @@ use std::process::{Command, Output};
 
 const PROGRAMS: [&str; 6] = ["safe_finger", "tcpd", "tcpdchk", "tcpdcompile", "tcpdmatch", "try-from"];
 
+const LIBRARY: [&str; 3] = ["libwrap.so.0.7.6", "libwrap.a", "tcpd.h"];
+
 struct Place {
     directory: PathBuf,
 }
@@ -22,11 +24,14 @@ impl Place {
     fn new(name: &str) -> Place {
         let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("install-{name}"));
         let _ = fs::remove_dir_all(&directory);
-        fs::create_dir_all(directory.join("built")).unwrap();
         fs::create_dir_all(directory.join("dest/opt")).unwrap();
         fs::write(directory.join("dest/opt/of somebody else"), "stays").unwrap();
-        for file in ["libwrap.so.0.7.6", "libwrap.a", "tcpd.h"].iter().chain(&PROGRAMS) {
-            fs::write(directory.join("built").join(file), file).unwrap();
+        for (at, files) in [("release", &PROGRAMS[..]), ("libwrap", &LIBRARY[..])] {
+            let at = directory.join("built").join(at);
+            fs::create_dir_all(&at).unwrap();
+            for file in files {
+                fs::write(at.join(file), file).unwrap();
+            }
         }
         Place { directory }
     }
@@ -43,8 +48,8 @@ impl Place {
         for name in ["LIBDIR", "UNITDIR", "ZSHDIR", "DOCDIR"] {
             command.env_remove(name);
         }
-        command.arg("--programs").arg(&built).arg("--library").arg(&built);
-        command.args(options).output().unwrap()
+        command.env("CARGO_TARGET_DIR", &built).env_remove("CARGO_BUILD_TARGET");
+        command.arg("--built").args(options).output().unwrap()
     }
 
     #[track_caller]
@@ -190,6 +195,20 @@ fn a_file_of_somebody_else_stops_it_before_anything_is_done() {
     assert_eq!(place.tree(), before);
     place.must(&["--force"]);
     assert_ne!(fs::read(&tcpd).unwrap(), b"the original");
+}
+
+#[test]
+fn what_was_not_built_is_named_before_anything_is_done() {
+    let place = Place::new("unbuilt");
+    let before = place.tree();
+    fs::remove_file(place.directory.join("built/libwrap/tcpd.h")).unwrap();
+    let said = place.install(&[]);
+    assert_eq!(said.status.code(), Some(1));
+    assert!(text(&said.stderr).contains("built/libwrap/tcpd.h is not there"), "{said:?}");
+    assert_eq!(place.tree(), before);
+    // The programs can be had from elsewhere.
+    let programs = place.directory.join("built/release");
+    place.must(&["--no-library", "--programs", programs.to_str().unwrap()]);
 }
 
 #[test]

@@ -324,6 +324,38 @@ fn what_is_wrong_with_the_rules_is_shown_and_stays() {
     root.must("dpkg-query -W -f '${Status}' tcpd-rs | grep 'install ok installed'");
 }
 
+/// `etc/install`, for a machine whose linker knows /usr/local/lib.
+#[test]
+fn a_plain_installation_comes_first_and_comes_off() {
+    let Some(root) = Root::open() else { return };
+    rules(&root, ALLOW, DENY);
+    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap();
+    let ours = fs::read(debs_library(target)).unwrap();
+    let before = tree(&root);
+    let script = |options: &[&str]| {
+        let mut command = Command::new(Path::new(env!("CARGO_MANIFEST_DIR")).join("etc/install"));
+        command.args(options).env("DESTDIR", root.path("/").to_str().unwrap().trim_end_matches('/'));
+        let said = command.env("CARGO_TARGET_DIR", target).env_remove("PREFIX").output().unwrap();
+        assert!(said.status.success(), "{said:?}");
+    };
+    script(&["--built"]);
+    root.must("ldconfig");
+    assert!(root.must("tcpd --version").contains(env!("CARGO_PKG_VERSION")));
+    let sshd = sshd(&root);
+    assert!(mapped_library(sshd.pid()) == ours, "sshd has another library");
+    assert_eq!(calls(&root, 2222), OURS[1]);
+    drop(sshd);
+    script(&["--uninstall"]);
+    root.must("ldconfig");
+    assert_eq!(differences(&before, &tree(&root)), Vec::<String>::new());
+}
+
+/// The library as it was built for the packages.
+fn debs_library(target: &Path) -> PathBuf {
+    debs();
+    target.join("libwrap/libwrap.so.0.7.6")
+}
+
 #[test]
 fn lintian_finds_no_error() {
     if !clean::is_wanted() {

@@ -318,7 +318,8 @@ fn walls(lower: &Path) {
     for directory in ["root", "changes", "scratch"] {
         fs::create_dir(format!("/mnt/{directory}")).unwrap();
     }
-    let layers = format!("lowerdir={},upperdir=/mnt/changes,workdir=/mnt/scratch", lower.display());
+    // With an index two names of a file stay two names of one: dpkg undoes by that what breaks off.
+    let layers = format!("lowerdir={},upperdir=/mnt/changes,workdir=/mnt/scratch,index=on", lower.display());
     mounted("overlay", HERE, &layers);
     let dev = format!("{HERE}/dev");
     mounted("tmpfs", &dev, "mode=0755");
