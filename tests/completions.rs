@@ -14,8 +14,10 @@ use std::process::{Command as Program, Stdio};
 use wrap::inquiry;
 use wrap::invocation::{self, tcpdchk, tcpdcompile, tools};
 
+type Describe = fn() -> Command;
+
 /// The programs, and what describes their command lines.
-const PROGRAMS: [(&str, fn() -> Command); 6] = [
+const PROGRAMS: [(&str, Describe); 6] = [
     ("tcpd", tcpd),
     ("tcpdchk", tcpdchk::command),
     ("tcpdmatch", inquiry::command),
