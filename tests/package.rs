@@ -322,6 +322,54 @@ fn what_is_wrong_with_the_rules_is_shown_and_stays() {
     root.write("/etc/tcpd.conf", "nonsense\n");
     root.must(&install(&root, 1));
     root.must("dpkg-query -W -f '${Status}' tcpd-rs | grep 'install ok installed'");
+    // Nor is it that there is no place for its notes; and then they are in no other place.
+    root.must(&format!("export TMPDIR=/nowhere; {}", install(&root, 1)));
+    root.must("for file in all trouble inert errors warnings; do ! test -e /$file; done");
+}
+
+/// Everybody may name his process, and names are shown to root: letters of it.
+#[test]
+fn the_name_of_a_process_reaches_the_terminal_as_letters() {
+    let Some(root) = Root::open() else { return };
+    let name = "\"$(printf '/tmp/libwrap.so.0\\033c')\"";
+    root.must(&format!("cp /bin/sleep {name}"));
+    let sleeper = root.start(&format!("{name} 600"));
+    let comm = format!("/proc/{}/comm", sleeper.pid());
+    assert!(clean::patiently(|| fs::read(&comm).unwrap().starts_with(b"libwrap.so.0\x1b")));
+    root.must("rm /tmp/libwrap.so.0*");
+    let said = root.must(&install(&root, 1));
+    assert!(said.contains(" libwrap.so.0c[") && !said.contains('\x1b'), "{said:?}");
+    drop(sleeper);
+}
+
+/// dpkg takes our library away before its script brings the original back: sshd starts all the same where it
+/// breaks off in between, and the rest can be done later, or undone.
+#[test]
+fn a_removal_that_breaks_off_leaves_a_library() {
+    let Some(root) = Root::open() else { return };
+    rules(&root, ALLOW, DENY);
+    install(&root, 1);
+    let before = tree(&root);
+    root.must(&install(&root, 1));
+    let script = "/var/lib/dpkg/info/libwrap0-rs.postrm";
+    for (goes_on, verdicts) in [
+        ("dpkg -i /tmp/libwrap0-rs-1.deb", OURS[1]),
+        ("dpkg --remove libwrap0-rs", ORIGINAL[1]),
+    ] {
+        root.must(&format!("cp {script} /tmp/postrm; sed -i '2i kill -9 $PPID; exit 1' {script}"));
+        let said = root.run("dpkg --remove libwrap0-rs");
+        assert!(said.status != 0 && !root.path(&library()).exists(), "{said:#?}");
+        root.must(&format!("cp /tmp/postrm {script}"));
+        let between = sshd(&root);
+        assert_eq!(calls(&root, 2222), ORIGINAL[1]);
+        drop(between);
+        root.must(goes_on);
+        let after = sshd(&root);
+        assert_eq!(calls(&root, 2222), verdicts);
+        drop(after);
+    }
+    root.must(&format!("dpkg --purge {}", PACKAGES.join(" ")));
+    unscathed(&root, &before);
 }
 
 /// `etc/install`, for a machine whose linker knows /usr/local/lib.
