@@ -42,6 +42,10 @@ impl Place {
 
     /// Runs the script for /opt/wrap below a directory that stands for the root.
     fn install(&self, options: &[&str]) -> Output {
+        self.command(options).output().unwrap()
+    }
+
+    fn command(&self, options: &[&str]) -> Command {
         let built = self.directory.join("built");
         let mut command = Command::new(root().join("etc/install"));
         command.env("PREFIX", "/opt/wrap").env("DESTDIR", self.directory.join("dest"));
@@ -49,7 +53,8 @@ impl Place {
             command.env_remove(name);
         }
         command.env("CARGO_TARGET_DIR", &built).env_remove("CARGO_BUILD_TARGET");
-        command.arg("--built").args(options).output().unwrap()
+        command.arg("--built").args(options);
+        command
     }
 
     #[track_caller]
@@ -209,6 +214,50 @@ fn what_was_not_built_is_named_before_anything_is_done() {
     // The programs can be had from elsewhere.
     let programs = place.directory.join("built/release");
     place.must(&["--no-library", "--programs", programs.to_str().unwrap()]);
+}
+
+/// Installed and removed from one directory, with a name of another that is seen from there.
+#[test]
+fn a_destination_is_seen_from_where_one_stands() {
+    let place = Place::new("relative");
+    let before = place.tree();
+    for options in [&["--no-library"][..], &["--uninstall"]] {
+        let mut command = place.command(options);
+        let said = command.current_dir(&place.directory).env("DESTDIR", "dest").output().unwrap();
+        assert!(said.status.success(), "{said:?}");
+        assert_eq!(place.path("opt/wrap/sbin/tcpd").exists(), options != ["--uninstall"]);
+    }
+    assert_eq!(place.tree(), before);
+}
+
+#[test]
+fn a_path_that_cannot_be_written_into_units_is_refused() {
+    let place = Place::new("blank");
+    let before = place.tree();
+    for (name, path) in [
+        ("PREFIX", "/opt/my wrap"),
+        ("PREFIX", "/opt/wrap\n/etc"),
+        ("PREFIX", "opt"),
+        ("PREFIX", "/"),
+        ("LIBDIR", "lib"),
+        ("UNITDIR", "/opt/a b"),
+    ] {
+        let said = place.command(&[]).env(name, path).output().unwrap();
+        assert_eq!(said.status.code(), Some(1), "{path:?}: {said:?}");
+        assert!(!said.stderr.is_empty());
+    }
+    assert_eq!(place.tree(), before);
+}
+
+#[test]
+fn what_an_installation_that_broke_off_has_left_comes_off() {
+    let place = Place::new("broken-off");
+    let before = place.tree();
+    place.must(&[]);
+    fs::remove_file(place.path("opt/wrap/sbin/tcpd")).unwrap();
+    fs::write(place.path("opt/wrap/sbin/tcpd.tcpd-rs-new"), "half").unwrap();
+    place.must(&["--uninstall"]);
+    assert_eq!(place.tree(), before);
 }
 
 #[test]
