@@ -260,6 +260,25 @@ fn an_upgrade_that_breaks_off_leaves_the_old_version() {
     assert_eq!(root.must("dpkg --audit"), "");
 }
 
+/// Another version, to or from which one comes, may have a file for what this one has none for.
+#[test]
+fn what_another_version_had_diverted_is_given_back() {
+    let Some(root) = Root::open() else { return };
+    install(&root, 1);
+    install(&root, 2);
+    let before = tree(&root);
+    for then in ["dpkg -i /tmp/tcpd-rs-2.deb", "dpkg --purge tcpd-rs"] {
+        root.must("dpkg -i /tmp/tcpd-rs-1.deb");
+        root.must(&format!(
+            "dpkg-divert --package tcpd-rs --no-rename --divert {DISTRIB}/inetd --add /usr/sbin/inetd && \
+             mv /usr/sbin/inetd {DISTRIB}/"
+        ));
+        root.must(then);
+        assert!(root.path("/usr/sbin/inetd").exists(), "{then}");
+    }
+    unscathed(&root, &before);
+}
+
 /// Whoever has put the original aside by hand is told so, before anything is done.
 #[test]
 fn a_diversion_by_somebody_else_is_respected() {
