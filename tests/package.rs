@@ -371,10 +371,9 @@ fn a_removal_that_breaks_off_leaves_a_library() {
     let before = tree(&root);
     root.must(&install(&root, 1));
     let script = "/var/lib/dpkg/info/libwrap0-rs.postrm";
-    for (goes_on, verdicts) in [
-        ("dpkg -i /tmp/libwrap0-rs-1.deb", OURS[1]),
-        ("dpkg --remove libwrap0-rs", ORIGINAL[1]),
-    ] {
+    for (goes_on, verdicts) in
+        [("dpkg -i /tmp/libwrap0-rs-1.deb", OURS[1]), ("dpkg --remove libwrap0-rs", ORIGINAL[1])]
+    {
         root.must(&format!("cp {script} /tmp/postrm; sed -i '2i kill -9 $PPID; exit 1' {script}"));
         let said = root.run("dpkg --remove libwrap0-rs");
         assert!(said.status != 0 && !root.path(&library()).exists(), "{said:#?}");
