@@ -137,9 +137,10 @@ pub fn fields(options: &[u8]) -> impl Iterator<Item = Field<'_>> {
             text.get(at) == Some(&b':')
                 && at.checked_sub(1).is_none_or(|before| text.get(before) != Some(&b'\\'))
         };
-        let end = (0..text.len()).find(is_end);
-        left = end.and_then(|end| text.get(end + 1..));
-        let at = trim(text.get(..end.unwrap_or(text.len())).unwrap_or_default());
+        let end = (0..text.len()).find(is_end).unwrap_or(text.len());
+        let (at, behind) = text.split_at_checked(end).unwrap_or_default();
+        left = behind.strip_prefix(b":");
+        let at = trim(at);
         let plain = unescaped(at);
         let name_length = plain.iter().position(|&b| is_space(b) || b == b'=').unwrap_or(plain.len());
         let (name, value) = plain.split_at_checked(name_length).unwrap_or_default();
