@@ -10,7 +10,7 @@ pub mod request;
 pub mod stated;
 pub mod subjects;
 
-use crate::invocation::{Instead, Offered, image_named};
+use crate::invocation::{Instead, Offered, file, image_named};
 use crate::narrator::Verdict;
 use crate::replay::Wishes;
 use crate::replay::accept::Accept;
@@ -231,14 +231,6 @@ names, and 2 for trouble. More: tcpdmatch(8), hosts_access(5).";
 
 /// All that a command line may have, for clap and for the completions of shells.
 pub fn command() -> Command {
-    let file = |name: &'static str, help: &'static str| {
-        Arg::new(name)
-            .long(name)
-            .value_name("FILE")
-            .value_parser(value_parser!(PathBuf))
-            .value_hint(ValueHint::FilePath)
-            .help(help)
-    };
     let verdict = |text: &str| {
         let named = Verdict::ALL.into_iter().find(|verdict| verdict.word() == text);
         named.ok_or("granted, denied or delegated is wanted")

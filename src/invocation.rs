@@ -219,16 +219,18 @@ impl<P: TypedValueParser> TypedValueParser for Offered<P> {
     }
 }
 
+/// An option that names a file.
+pub(crate) fn file(name: &'static str, help: &'static str) -> Arg {
+    Arg::new(name)
+        .long(name)
+        .value_name("FILE")
+        .value_parser(value_parser!(PathBuf))
+        .value_hint(ValueHint::FilePath)
+        .help(help)
+}
+
 /// All that a command line may have, for clap and for the completions of shells.
 pub fn command() -> Command {
-    let file = |name: &'static str, help: &'static str| {
-        Arg::new(name)
-            .long(name)
-            .value_name("FILE")
-            .value_parser(value_parser!(PathBuf))
-            .value_hint(ValueHint::FilePath)
-            .help(help)
-    };
     let log = |text: OsString| {
         LogTo::named(text.as_bytes()).ok_or("syslog, stderr, journal or json:FILE is wanted")
     };

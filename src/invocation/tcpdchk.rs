@@ -5,7 +5,7 @@
 
 #![forbid(unsafe_code)]
 
-use super::Instead;
+use super::{Instead, file};
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, Command, ValueHint, value_parser};
@@ -154,14 +154,6 @@ fn complaint(name: &str, error: &clap::Error) -> String {
 pub fn command() -> Command {
     let flag = |id: &'static str, letter: char, help: &'static str| {
         Arg::new(id).short(letter).action(ArgAction::SetTrue).help(help)
-    };
-    let file = |id: &'static str, help: &'static str| {
-        Arg::new(id)
-            .long(id)
-            .value_name("FILE")
-            .value_parser(value_parser!(PathBuf))
-            .value_hint(ValueHint::FilePath)
-            .help(help)
     };
     let formats = FORMATS.map(|(name, _)| name);
     Command::new("tcpdchk")

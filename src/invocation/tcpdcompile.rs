@@ -2,8 +2,8 @@
 
 #![forbid(unsafe_code)]
 
-use super::{Instead, image_named};
-use clap::{Arg, ArgAction, Command, ValueHint, value_parser};
+use super::{Instead, file, image_named};
+use clap::{Arg, ArgAction, Command};
 use std::ffi::OsString;
 use std::path::PathBuf;
 
@@ -55,14 +55,6 @@ not; 2 for a wrong call. More: tcpdcompile(8).";
 
 /// All that a command line may have, for clap and for the completions of shells.
 pub fn command() -> Command {
-    let file = |id: &'static str, help: &'static str| {
-        Arg::new(id)
-            .long(id)
-            .value_name("FILE")
-            .value_parser(value_parser!(PathBuf))
-            .value_hint(ValueHint::FilePath)
-            .help(help)
-    };
     let flag =
         |id: &'static str, help: &'static str| Arg::new(id).long(id).action(ArgAction::SetTrue).help(help);
     Command::new("tcpdcompile")

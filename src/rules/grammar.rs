@@ -29,17 +29,13 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 
 type Read<'a, T> = IResult<&'a [u8], T>;
 
-fn is_blank(byte: u8) -> bool {
-    matches!(byte, b' ' | b'\t' | b'\r' | b'\n')
-}
-
 /// ```text
 /// line    = comment | blanks | rule ;
 /// comment = "#" { any } ;                      (in column 1 only)
 /// rule    = list ":" list [ ":" options ] ;    (colons inside brackets do not count)
 /// ```
 pub fn line(text: &[u8]) -> Parsed<'_> {
-    if text.first() == Some(&b'#') || text.iter().all(|&byte| is_blank(byte)) {
+    if text.first() == Some(&b'#') || text.iter().all(|byte| matches!(byte, b' ' | b'\t' | b'\r' | b'\n')) {
         return Parsed::Nothing;
     }
     let (daemons, behind) = match field(text, false) {
